@@ -1,0 +1,32 @@
+//! The rules, as values in and values out.
+//!
+//! Nothing here knows HTTP, async code, a clock or randomness: time is an argument ([`Timestamp`]),
+//! a random identity is an argument ([`Nonce`]), and [`apply`] is the whole store contract as one
+//! pure function. Stores add atomicity and nothing else.
+//!
+//! In the order of one request: a header becomes an [`IdempotencyKey`]; with the tenant, the method
+//! and the route it becomes a [`Slot`]; the body becomes a [`Fingerprint`]; all of it becomes an
+//! [`Attempt`], which a store answers with a [`Reply`] and which may become a [`Claim`]; a
+//! [`Record`] is what a slot holds, and an [`Outcome`] is what is replayed from it.
+
+mod apply;
+mod claim;
+mod codec;
+mod digest;
+mod fingerprint;
+mod key;
+mod outcome;
+mod record;
+mod slot;
+mod time;
+
+pub use apply::{Found, Operation, Reply, Verb, apply};
+pub use claim::{Attempt, Claim, FenceToken, Grant, Guarantee, Nonce, Ran};
+pub use codec::{HEADER_LEN, InvalidRecord, RECORD_VERSION};
+pub use digest::Secret;
+pub use fingerprint::{Fingerprint, Fingerprinter, RequestParts, Scheme};
+pub use key::{IdempotencyKey, InvalidKey, KeySyntax};
+pub use outcome::{Fields, Outcome};
+pub use record::{Phase, Record};
+pub use slot::Slot;
+pub use time::Timestamp;
