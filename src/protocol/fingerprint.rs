@@ -60,10 +60,10 @@ impl Scheme {
         self.kind == Self::RAW
     }
 
-    /// Whether this is the JSON scheme, whatever its headers and version.
+    /// Whether both are of one kind and version, whatever their headers.
     #[must_use]
-    pub const fn is_json(&self) -> bool {
-        self.kind == Self::JSON
+    pub const fn is_same_kind(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.version == other.version
     }
 
     /// Whether this release can compute a fingerprint of this kind and version without help of the

@@ -1,0 +1,224 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::protocol::{Claim, FenceToken, Guarantee, IdempotencyKey, Slot};
+
+/// What a policy says about running one operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) guarantee: Guarantee,
+    pub(crate) max_run: Duration,
+    pub(crate) completion_tries: u32,
+    pub(crate) run_unprotected: bool,
+}
+
+/// A claim that is being run, shared by the run, its renewals and its handler.
+pub(crate) struct Held {
+    pub(super) claim: Claim,
+    pub(super) terms: Terms,
+    /// A copy of `begin` may land until then; before, the claim must not be released.
+    pub(super) lost_until: Option<Duration>,
+    /// When the claim was asked for, on the local clock.
+    since: Duration,
+    /// Until when the claim is known to be live, in microseconds of the local clock (rule C3).
+    live_until: AtomicU64,
+    lost: AtomicBool,
+    stopped: AtomicBool,
+    changed: Notify,
+    clock: Arc<dyn Clock>,
+    key: IdempotencyKey,
+    tenant: Arc<str>,
+    /// When the renewals look at it next; changed only under their lock.
+    pub(super) due: AtomicU64,
+}
+
+impl Held {
+    pub(super) fn new(
+        claim: Claim,
+        terms: Terms,
+        (key, tenant): (IdempotencyKey, Arc<str>),
+        since: Duration,
+        lost_until: Option<Duration>,
+        clock: &Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        let held = Self {
+            claim,
+            terms,
+            lost_until,
+            since,
+            live_until: AtomicU64::new(0),
+            lost: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            changed: Notify::new(),
+            clock: Arc::clone(clock),
+            key,
+            tenant,
+            due: AtomicU64::new(0),
+        };
+        held.extended(since);
+        Arc::new(held)
+    }
+
+    /// A run without a claim: the store could not be asked.
+    pub(super) fn unprotected(
+        claim: Claim,
+        terms: Terms,
+        named: (IdempotencyKey, Arc<str>),
+        clock: &Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        let held = Self::new(claim, terms, named, clock.monotonic(), None, clock);
+        held.live_until.store(0, Ordering::Release);
+        held
+    }
+
+    pub(super) fn slot(&self) -> Slot {
+        self.claim.attempt().slot
+    }
+
+    /// How long ago the claim was asked for.
+    pub(super) fn age(&self) -> Duration {
+        self.clock.monotonic().saturating_sub(self.since)
+    }
+
+    pub(super) const fn since(&self) -> Duration {
+        self.since
+    }
+
+    /// Whether there is a claim at all. It may have been lost since.
+    pub(super) fn is_protected(&self) -> bool {
+        self.live_until.load(Ordering::Acquire) > 0
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        let until = Duration::from_micros(self.live_until.load(Ordering::Acquire));
+        !self.lost.load(Ordering::Acquire) && self.clock.monotonic() < until
+    }
+
+    /// The lease was claimed or renewed by a call that was sent at this time. A twentieth of it is
+    /// left as a margin for clocks that run at different speeds.
+    pub(super) fn extended(&self, sent: Duration) {
+        let lease = self.claim.attempt().lease;
+        let until = sent + lease - lease / 20;
+        let micros = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
+        self.live_until.fetch_max(micros, Ordering::AcqRel);
+    }
+
+    /// Another attempt owns the slot.
+    pub(super) fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// The run has reached its limit.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    pub(super) async fn stopped(&self) {
+        self.until(|| self.stopped.load(Ordering::Acquire)).await;
+    }
+
+    async fn until(&self, condition: impl Fn() -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if condition() {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// What a handler can know of the claim under which it runs.
+///
+/// The layer puts it into the extensions of every request that it protects. With the `axum`
+/// feature it is an extractor: `Option<RunningClaim>` where a key is optional, `RunningClaim` where
+/// the handler cannot work without one.
+///
+/// ```
+/// use tower_idempotency::RunningClaim;
+///
+/// async fn charge(claim: RunningClaim) -> String {
+///     // Pass a stable key on to the next service,
+///     let key_for_the_bank = claim.derived_key("bank");
+///     // and give the database an ordered number by which it can refuse a stale worker.
+///     let fence = claim.fence().number();
+///     format!("UPDATE … SET fence = {fence} WHERE fence < {fence} -- {key_for_the_bank}")
+/// }
+/// # let _ = charge;
+/// ```
+#[derive(Clone)]
+pub struct RunningClaim(pub(crate) Arc<Held>);
+
+impl RunningClaim {
+    /// The key that the client sent.
+    #[must_use]
+    pub fn key(&self) -> &IdempotencyKey {
+        &self.0.key
+    }
+
+    /// The tenant that the layer resolved.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        &self.0.tenant
+    }
+
+    /// 1 for the first run of this operation; more, if an earlier run may have had effects.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.0.claim.grant().number
+    }
+
+    /// An ordered number: a later claim of the same key has a larger one, so a database that keeps
+    /// it can reject the writes of a worker that has lost its claim.
+    #[must_use]
+    pub fn fence(&self) -> FenceToken {
+        self.0.claim.grant().fence
+    }
+
+    /// Whether the claim is known to keep others out at this moment. Once it is false, another
+    /// worker may be running the same operation. Always false in a run without protection.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.0.is_live()
+    }
+
+    /// Waits until another attempt is known to own the key; then this run is in vain, since its
+    /// answer will not be sent. Never ends while the claim is this run's.
+    pub async fn lost(&self) {
+        self.0.until(|| self.0.is_lost()).await;
+    }
+
+    /// A key for a call that the handler makes to another service: 32 hex digits, the same on
+    /// every attempt at this operation, and another for every `step`.
+    #[must_use]
+    pub fn derived_key(&self, step: &str) -> String {
+        self.0.slot().derived_key(step)
+    }
+
+    /// The name of this operation in logs: 16 hex digits from which the key cannot be found.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        self.0.slot()
+    }
+}
+
+impl fmt::Debug for RunningClaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningClaim")
+            .field("slot", &self.0.slot())
+            .field("attempt", &self.attempt())
+            .field("fence", &self.fence())
+            .finish_non_exhaustive()
+    }
+}

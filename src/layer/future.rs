@@ -1,0 +1,82 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tower::Service;
+use tower::util::Oneshot;
+
+use super::body::{RequestBody, ResponseBody};
+
+type Protected<B, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, E>> + Send>>;
+
+pin_project! {
+    /// The future of [`Idempotency`](super::Idempotency).
+    pub struct ResponseFuture<S, B, R>
+    where
+        S: Service<Request<RequestBody<B>>>,
+    {
+        #[pin]
+        kind: Kind<S, B, R>,
+    }
+}
+
+pin_project! {
+    #[project = KindProjection]
+    enum Kind<S, B, R>
+    where
+        S: Service<Request<RequestBody<B>>>,
+    {
+        /// The layer does not apply: the inner service, and nothing else.
+        Passed { #[pin] inner: Oneshot<S, Request<RequestBody<B>>> },
+        /// Refused before anything was read.
+        Refused { response: Option<Response<ResponseBody<R>>> },
+        Protected { work: Protected<R, S::Error> },
+    }
+}
+
+impl<S, B, R> ResponseFuture<S, B, R>
+where
+    S: Service<Request<RequestBody<B>>>,
+{
+    pub(super) const fn passed(inner: Oneshot<S, Request<RequestBody<B>>>) -> Self {
+        Self { kind: Kind::Passed { inner } }
+    }
+
+    pub(super) const fn refused(response: Response<ResponseBody<R>>) -> Self {
+        Self { kind: Kind::Refused { response: Some(response) } }
+    }
+
+    pub(super) const fn protected(work: Protected<R, S::Error>) -> Self {
+        Self { kind: Kind::Protected { work } }
+    }
+}
+
+impl<S, B, R> Future for ResponseFuture<S, B, R>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+{
+    type Output = Result<Response<ResponseBody<R>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().kind.project() {
+            KindProjection::Passed { inner } => {
+                inner.poll(context).map_ok(|response| response.map(ResponseBody::original))
+            }
+            KindProjection::Refused { response } => {
+                Poll::Ready(Ok(response.take().expect("a future is not polled after its end")))
+            }
+            KindProjection::Protected { work } => work.as_mut().poll(context),
+        }
+    }
+}
+
+impl<S, B, R> fmt::Debug for ResponseFuture<S, B, R>
+where
+    S: Service<Request<RequestBody<B>>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

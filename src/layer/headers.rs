@@ -1,0 +1,83 @@
+use http::header::{
+    ALT_SVC, CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, PROXY_AUTHENTICATE,
+    SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+};
+
+use crate::protocol::Fields;
+
+/// Names that are never replayed besides the standard ones below: they belong to one message, one
+/// connection or one client. Sorted.
+const DROPPED: &[&str] = &[
+    "authentication-info",
+    "keep-alive",
+    "proxy-authentication-info",
+    "proxy-connection",
+    "request-id",
+    "server-timing",
+    "set-cookie2",
+    "traceparent",
+    "traceresponse",
+    "tracestate",
+    "uber-trace-id",
+    "x-amzn-requestid",
+    "x-amzn-trace-id",
+    "x-cloud-trace-context",
+    "x-correlation-id",
+    "x-request-id",
+    "x-trace-id",
+];
+
+/// Families of names, dropped likewise.
+const DROPPED_PREFIXES: &[&str] =
+    &["ratelimit", "x-b3-", "x-datadog-", "x-rate-limit", "x-ratelimit"];
+
+/// Which response headers a record keeps: everything but a list, which the application can change.
+#[derive(Clone, Debug, Default)]
+pub(super) struct StoredHeaders {
+    pub(super) kept: Vec<HeaderName>,
+    pub(super) dropped: Vec<HeaderName>,
+}
+
+impl StoredHeaders {
+    /// The headers to store, in order and with repeats.
+    pub(super) fn of(&self, headers: &HeaderMap, marker: &HeaderName) -> Fields {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+            .collect();
+        headers
+            .iter()
+            .filter(|(name, _)| *name != marker && !named.contains(name) && self.keeps(name))
+            .collect()
+    }
+
+    fn keeps(&self, name: &HeaderName) -> bool {
+        // What frames or routes one message is out of reach of any setting.
+        !is_hop_by_hop(name)
+            && (self.kept.contains(name)
+                || !(self.dropped.contains(name) || is_of_one_message(name)))
+    }
+}
+
+/// Fields of one connection (RFC 9110, section 7.6.1), and the length, which is computed again.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    [CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE].contains(name)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+}
+
+fn is_of_one_message(name: &HeaderName) -> bool {
+    [ALT_SVC, DATE, PROXY_AUTHENTICATE, SET_COOKIE, WWW_AUTHENTICATE].contains(name)
+        || DROPPED.binary_search(&name.as_str()).is_ok()
+        || DROPPED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_list_of_dropped_names_is_sorted() {
+        assert!(super::DROPPED.is_sorted());
+    }
+}

@@ -1,0 +1,335 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HeaderMap;
+use http::request::Parts;
+use http::{HeaderName, Method, StatusCode};
+
+use super::config::InvalidConfig;
+use super::fingerprint::FingerprintPolicy;
+use super::headers::StoredHeaders;
+use crate::engine::{Terms, Verdict};
+use crate::protocol::{Guarantee, KeySyntax};
+
+/// Everything that can differ from route to route.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_idempotency::{Guarantee, Policy, Required, Scope};
+///
+/// let _policy = Policy::new()
+///     .required(Required::always())
+///     .scope(Scope::Tenant)
+///     .guarantee(Guarantee::AtLeastOnce)
+///     .retention(Duration::from_secs(72 * 3600));
+/// ```
+#[derive(Clone)]
+pub struct Policy {
+    pub(super) methods: Vec<Method>,
+    pub(super) required: Required,
+    pub(super) key_syntax: KeySyntax,
+    pub(super) key_validator: Option<Arc<dyn Fn(&str) -> bool + Send + Sync>>,
+    pub(super) scope: Scope,
+    pub(super) route: Option<Arc<dyn Fn(&Parts) -> String + Send + Sync>>,
+    pub(super) fingerprint: FingerprintPolicy,
+    verdict: Option<Arc<dyn Fn(StatusCode, &HeaderMap) -> Verdict + Send + Sync>>,
+    pub(super) guarantee: Guarantee,
+    pub(super) lease: Duration,
+    pub(super) retention: Duration,
+    max_run: Duration,
+    pub(super) max_attempts: u32,
+    completion_tries: u32,
+    store_failure: StoreFailure,
+    pub(super) request_limit: usize,
+    pub(super) response_limit: usize,
+    pub(super) buffer_time: Duration,
+    pub(super) stream_types: Arc<[String]>,
+    pub(super) stored_headers: StoredHeaders,
+}
+
+/// Whether a request needs a key.
+#[derive(Clone)]
+pub struct Required(Need);
+
+#[derive(Clone)]
+enum Need {
+    Never,
+    Always,
+    If(Arc<dyn Fn(&Parts) -> bool + Send + Sync>),
+}
+
+impl Required {
+    /// Requests without a key run unprotected: the default.
+    #[must_use]
+    pub const fn never() -> Self {
+        Self(Need::Never)
+    }
+
+    /// Requests without a key are refused with 400 `key-missing`.
+    #[must_use]
+    pub const fn always() -> Self {
+        Self(Need::Always)
+    }
+
+    /// A closure on the request's head decides.
+    #[must_use]
+    pub fn predicate(needs_key: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        Self(Need::If(Arc::new(needs_key)))
+    }
+
+    /// Whether it takes the request's head to tell.
+    pub(super) const fn is_never(&self) -> bool {
+        matches!(self.0, Need::Never)
+    }
+
+    pub(super) fn of(&self, parts: &Parts) -> bool {
+        match &self.0 {
+            Need::Never => false,
+            Need::Always => true,
+            Need::If(needs_key) => needs_key(parts),
+        }
+    }
+}
+
+/// Where a key names one operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// In the tenant, for one method and route: the default.
+    #[default]
+    Endpoint,
+    /// In the tenant: one key on two routes is a reused key.
+    Tenant,
+}
+
+/// What happens to a request that the store cannot protect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreFailure {
+    /// 503 `store-unavailable`, and the handler does not run: the default.
+    #[default]
+    Refuse,
+    /// The handler runs, and a retry may run it again. For operations where being refused is worse
+    /// than happening twice.
+    RunUnprotected,
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, $name: $type) -> Self {
+            self.$name = $name;
+            self
+        }
+    )*};
+}
+
+impl Policy {
+    /// The defaults: POST and PATCH, at most once, 24 hours.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! {
+        /// Whether a key is required; the default is never.
+        required: Required;
+        /// Which values are keys; the default is either form and 1 to 255 octets.
+        key_syntax: KeySyntax;
+        /// Where a key names one operation; the default is one method and route.
+        scope: Scope;
+        /// What must not change between retries; the default is every byte of the body.
+        fingerprint: FingerprintPolicy;
+        /// What happens to ambiguous outcomes and abandoned claims; the default is at most once.
+        guarantee: Guarantee;
+        /// How long an unrenewed claim keeps others out; it is renewed at a third. The default is
+        /// 30 seconds.
+        lease: Duration;
+        /// How long a completed record answers; the default is 24 hours. At least two leases.
+        retention: Duration;
+        /// How long a handler may run before it is stopped; the default is 10 minutes.
+        max_run: Duration;
+        /// How many attempts there may be at one operation under at least once; the default is 5.
+        max_attempts: u32;
+        /// How often storing an outcome is tried in the background while the store is down. The
+        /// default is no limit but time: until the lease would lapse, then every lease until
+        /// `max_run`.
+        completion_tries: u32;
+        /// What happens while the store is down; the default is to refuse.
+        store_failure: StoreFailure;
+        /// The largest request body in bytes; the default is 1 MiB. It is held in memory.
+        request_limit: usize;
+        /// The largest response body in bytes that is stored; the default is 1 MiB. A larger one
+        /// is sent whole, once, and leaves a tombstone.
+        response_limit: usize;
+        /// How long a response body may take before it is sent as it comes and leaves a tombstone;
+        /// the default is 5 seconds.
+        buffer_time: Duration;
+    }
+
+    /// The protected methods; the default is POST and PATCH. Safe methods cannot be protected.
+    #[must_use]
+    pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
+        self.methods = methods.into_iter().collect();
+        self
+    }
+
+    /// A further test that keys have to pass, on the value without quotes.
+    #[must_use]
+    pub fn key_validator(mut self, accepts: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        self.key_validator = Some(Arc::new(accepts));
+        self
+    }
+
+    /// The name of the route in the slot, instead of the template that axum matched or the path.
+    #[must_use]
+    pub fn route(mut self, name: impl Fn(&Parts) -> String + Send + Sync + 'static) -> Self {
+        self.route = Some(Arc::new(name));
+        self
+    }
+
+    /// What an answer says about the operation, instead of
+    /// [`default_verdict`](Self::default_verdict). A [`Verdict`] in the extensions of the response
+    /// still wins.
+    #[must_use]
+    pub fn verdict(
+        mut self,
+        of: impl Fn(StatusCode, &HeaderMap) -> Verdict + Send + Sync + 'static,
+    ) -> Self {
+        self.verdict = Some(Arc::new(of));
+        self
+    }
+
+    /// Content types that are never buffered, instead of the default list. Only the essence counts.
+    #[must_use]
+    pub fn stream_types<'a>(mut self, types: impl IntoIterator<Item = &'a str>) -> Self {
+        self.stream_types = types.into_iter().map(str::to_ascii_lowercase).collect();
+        self
+    }
+
+    /// Stores these response headers although they are on the list of those that are not. Fields
+    /// of one connection and `Content-Length` are never stored.
+    #[must_use]
+    pub fn keep_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.stored_headers.kept.extend(names);
+        self
+    }
+
+    /// Does not store these response headers.
+    #[must_use]
+    pub fn drop_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.stored_headers.dropped.extend(names);
+        self
+    }
+
+    /// What a status says where nothing else was configured: 2xx, 3xx and most 4xx are definitive;
+    /// 401, 403, 407, 421, 423, 425, 429 and a 503 with `Retry-After` did not execute; 408 and all
+    /// other 5xx are ambiguous.
+    #[must_use]
+    pub fn default_verdict(status: StatusCode, headers: &HeaderMap) -> Verdict {
+        match status.as_u16() {
+            401 | 403 | 407 | 421 | 423 | 425 | 429 => Verdict::NotExecuted,
+            503 if headers.contains_key(http::header::RETRY_AFTER) => Verdict::NotExecuted,
+            408 | 500.. => Verdict::Ambiguous,
+            _ => Verdict::Definitive,
+        }
+    }
+
+    pub(super) fn verdict_of<B>(&self, response: &http::Response<B>) -> Verdict {
+        let of = || match &self.verdict {
+            Some(of) => of(response.status(), response.headers()),
+            None => Self::default_verdict(response.status(), response.headers()),
+        };
+        response.extensions().get().copied().unwrap_or_else(of)
+    }
+
+    pub(super) fn terms(&self) -> Terms {
+        Terms {
+            guarantee: self.guarantee,
+            max_run: self.max_run,
+            completion_tries: self.completion_tries,
+            run_unprotected: self.store_failure == StoreFailure::RunUnprotected,
+        }
+    }
+
+    /// Refuses what cannot keep its promises.
+    pub(super) fn check(&self) -> Result<(), InvalidConfig> {
+        if let Some(method) = self.methods.iter().find(|method| method.is_safe()) {
+            return Err(InvalidConfig::SafeMethod(method.clone()));
+        }
+        if self.lease < Duration::from_millis(1) || self.max_run.is_zero() {
+            return Err(InvalidConfig::NoTime);
+        }
+        // An unfinished record lives for the retention from its last renewal, which may be a whole
+        // lease away: a shorter retention would forget what still runs.
+        if self.retention < self.lease * 2 {
+            return Err(InvalidConfig::RetentionTooShort {
+                retention: self.retention,
+                lease: self.lease,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            methods: vec![Method::POST, Method::PATCH],
+            required: Required::never(),
+            key_syntax: KeySyntax::either(),
+            key_validator: None,
+            scope: Scope::Endpoint,
+            route: None,
+            fingerprint: FingerprintPolicy::raw(),
+            verdict: None,
+            guarantee: Guarantee::AtMostOnce,
+            lease: Duration::from_secs(30),
+            retention: Duration::from_secs(24 * 3600),
+            max_run: Duration::from_secs(600),
+            max_attempts: 5,
+            completion_tries: u32::MAX,
+            store_failure: StoreFailure::Refuse,
+            request_limit: 1 << 20,
+            response_limit: 1 << 20,
+            buffer_time: Duration::from_secs(5),
+            stream_types: [
+                "text/event-stream",
+                "multipart/x-mixed-replace",
+                "application/grpc",
+                "application/x-ndjson",
+                "application/ndjson",
+                "application/jsonl",
+                "application/json-seq",
+                "application/stream+json",
+            ]
+            .map(str::to_owned)
+            .into(),
+            stored_headers: StoredHeaders::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy")
+            .field("methods", &self.methods)
+            .field("scope", &self.scope)
+            .field("guarantee", &self.guarantee)
+            .field("lease", &self.lease)
+            .field("retention", &self.retention)
+            .field("max_run", &self.max_run)
+            .field("store_failure", &self.store_failure)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Required {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Need::Never => "Required::never()",
+            Need::Always => "Required::always()",
+            Need::If(_) => "Required::predicate(..)",
+        })
+    }
+}

@@ -1,0 +1,272 @@
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request, Response};
+use http_body::Body;
+use rand::RngExt as _;
+use tower::Service;
+use tower::util::Oneshot;
+
+use super::body::{RequestBody, ResponseBody, Whole};
+use super::capture::{Captured, capture};
+use super::future::ResponseFuture;
+use super::layer::Shared;
+use super::policy::{Policy, Scope};
+use super::receive::{Received, receive};
+use super::replay::{outcome_of, replay};
+use super::route;
+use super::tenant::Unresolved;
+use crate::engine::{
+    Admission, Answer, Conclusion, Held, Rejection, Run, RunningClaim, Settled, Supervised, Verdict,
+};
+use crate::protocol::{Attempt, Fingerprint, IdempotencyKey, Nonce, Ran, Slot};
+
+/// Says that a response may not be replayed yet: the store did not take it.
+const STATUS: HeaderName = HeaderName::from_static("idempotency-status");
+
+/// A service under protection. Made by [`IdempotencyLayer`](super::IdempotencyLayer).
+#[derive(Clone)]
+pub struct Idempotency<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S> Idempotency<S> {
+    pub(super) const fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self { inner, shared }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Idempotency<S>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    R: Body<Data = Bytes> + Send + 'static,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, B, R>;
+
+    /// Always ready: replays and refusals must not hold a permit of the inner service, which is
+    /// made ready once there is a claim.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let inner = self.inner.clone();
+        let shared = &self.shared;
+        let pass = |inner, request: Request<B>| {
+            ResponseFuture::passed(Oneshot::new(inner, request.map(RequestBody::original)))
+        };
+        let refuse = |rejection| ResponseFuture::refused(shared.refuse(&rejection).map(into_body));
+        let Some(policy) = shared.policy_for(&request) else { return pass(inner, request) };
+        let line = match shared.line(&request) {
+            Ok(Some(line)) => line,
+            Ok(None) if policy.required.is_never() => return pass(inner, request),
+            Ok(None) => {
+                let (parts, body) = request.into_parts();
+                if policy.required.of(&parts) {
+                    return refuse(Rejection::KeyMissing);
+                }
+                return pass(inner, Request::from_parts(parts, body));
+            }
+            Err(invalid) => return refuse(Rejection::KeyInvalid(invalid)),
+        };
+        let key = match Shared::key(line, policy) {
+            Ok(key) => key,
+            Err(invalid) => return refuse(Rejection::KeyInvalid(invalid)),
+        };
+        let (parts, body) = request.into_parts();
+        let tenant = match shared.tenant.of(&parts) {
+            Ok(tenant) => tenant,
+            Err(Unresolved(None)) => return refuse(Rejection::TenantUnresolved),
+            Err(Unresolved(Some(answer))) => {
+                return ResponseFuture::refused(answer.map(|body| into_body(body.into())));
+            }
+        };
+        let arrived =
+            Arrived { shared: Arc::clone(shared), policy: Arc::clone(policy), parts, key, tenant };
+        ResponseFuture::protected(Box::pin(arrived.protect(inner, body)))
+    }
+}
+
+/// A keyed request on its way through the layer.
+struct Arrived {
+    shared: Arc<Shared>,
+    policy: Arc<Policy>,
+    parts: Parts,
+    key: IdempotencyKey,
+    tenant: Arc<str>,
+}
+
+impl Arrived {
+    /// Reads the body, then does the rest under supervision: from before `begin` is sent, a client
+    /// that goes away no longer ends the work.
+    async fn protect<S, B, R>(
+        self,
+        inner: S,
+        body: B,
+    ) -> Result<Response<ResponseBody<R>>, S::Error>
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<R>> + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        B: Body<Data = Bytes> + Send + 'static,
+        R: Body<Data = Bytes> + Send + 'static,
+    {
+        let secret = self.shared.secret.as_ref();
+        match receive(body, &self.parts, &self.policy, secret).await {
+            Err(rejection) => Ok(self.shared.refuse(&rejection).map(into_body)),
+            Ok(received) => {
+                let engine = Arc::clone(&self.shared.engine);
+                Supervised::new(engine.work(), self.admit(inner, received)).await
+            }
+        }
+    }
+
+    /// Asks the store, and does what it says.
+    async fn admit<S, B, R>(
+        self,
+        inner: S,
+        received: Received,
+    ) -> Result<Response<ResponseBody<R>>, S::Error>
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+        B: Body<Data = Bytes>,
+        R: Body<Data = Bytes>,
+    {
+        let Received { data, trailers, fingerprint } = received;
+        let attempt = self.attempt(fingerprint);
+        let named = (self.key.clone(), Arc::clone(&self.tenant));
+        let compare = |scheme: &_| {
+            let secret = self.shared.secret.as_ref();
+            self.policy.fingerprint.under(scheme, &self.parts, &data, secret)
+        };
+        let terms = self.policy.terms();
+        let engine = &self.shared.engine;
+        match engine.begin(attempt, terms, named, compare).await {
+            Admission::Proceed(held) => {
+                let Self { shared, policy, mut parts, .. } = self;
+                parts.extensions.insert(RunningClaim(Arc::clone(&held)));
+                let body = RequestBody::whole(Whole::new(data, trailers));
+                run(&shared, &policy, held, inner, Request::from_parts(parts, body)).await
+            }
+            Admission::Answer(answer) => Ok(self.shared.answer(answer)),
+        }
+    }
+
+    fn attempt(&self, fingerprint: Fingerprint) -> Attempt {
+        let policy = &self.policy;
+        let named = policy.route.as_ref().map(|name| name(&self.parts));
+        let route = named.as_deref().unwrap_or_else(|| {
+            route::template(&self.parts.extensions)
+                .unwrap_or_else(|| route::original_uri(&self.parts).path())
+        });
+        let slot = Slot::derive(
+            self.shared.secret.as_ref(),
+            &self.tenant,
+            self.parts.method.as_str(),
+            (policy.scope == Scope::Endpoint).then_some(route),
+            &self.key,
+        );
+        Attempt {
+            slot,
+            fingerprint,
+            nonce: Nonce::from_bytes(rand::rng().random()),
+            lease: policy.lease,
+            retention: policy.retention,
+            guarantee: policy.guarantee,
+            max_attempts: policy.max_attempts,
+        }
+    }
+}
+
+/// How the inner service ended, if it did.
+enum Answered<R, E> {
+    Response(Captured<R>),
+    NotReady(E),
+    Failed,
+}
+
+/// Runs the handler under its claim, stores what came of it, then answers.
+async fn run<S, B, R>(
+    shared: &Shared,
+    policy: &Policy,
+    held: Arc<Held>,
+    mut inner: S,
+    request: Request<RequestBody<B>>,
+) -> Result<Response<ResponseBody<R>>, S::Error>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+    R: Body<Data = Bytes>,
+{
+    let work = async {
+        if let Err(error) = poll_fn(|context| inner.poll_ready(context)).await {
+            return Answered::NotReady(error);
+        }
+        let Ok(response) = inner.call(request).await else { return Answered::Failed };
+        match capture(response, policy, &shared.marker).await {
+            Ok(captured) => Answered::Response(captured),
+            Err(_broken_body) => Answered::Failed,
+        }
+    };
+    let engine = &shared.engine;
+    let (conclusion, answer) = match engine.run(&held, work).await {
+        Run::Finished(Answered::Response(Captured { conclusion, response })) => {
+            (conclusion, Ok(response))
+        }
+        Run::Finished(Answered::NotReady(error)) => (Conclusion::Free(Ran::No), Err(error)),
+        Run::Finished(Answered::Failed) | Run::Panicked | Run::Stopped => {
+            let freed = Verdict::Ambiguous.frees(policy.guarantee);
+            let rejection = Rejection::HandlerFailed { retryable: freed.is_some() };
+            let problem = shared.problems.response(&rejection);
+            let conclusion =
+                freed.map_or_else(|| Conclusion::Keep(outcome_of(&problem)), Conclusion::Free);
+            (conclusion, Ok(problem.map(into_body)))
+        }
+    };
+    match engine.settle(held, conclusion).await {
+        Settled::Answer => answer,
+        Settled::Unstored => answer.map(|mut response| {
+            response.headers_mut().insert(STATUS, HeaderValue::from_static("unstored"));
+            response
+        }),
+        Settled::Instead(answer) => Ok(shared.answer(answer)),
+    }
+}
+
+impl Shared {
+    /// The answer that is not the handler's.
+    fn answer<R>(&self, answer: Answer) -> Response<ResponseBody<R>> {
+        let replayed = match answer {
+            Answer::Replay(outcome, age) => replay(outcome, age, &self.marker),
+            Answer::Reject(rejection) => Err(rejection),
+        };
+        match replayed {
+            Ok(response) => response.map(ResponseBody::whole),
+            Err(rejection) => self.refuse(&rejection).map(into_body),
+        }
+    }
+
+    fn refuse(&self, rejection: &Rejection) -> Response<Bytes> {
+        tracing::debug!(code = rejection.code(), "refused");
+        self.problems.response(rejection)
+    }
+}
+
+fn into_body<R>(body: Bytes) -> ResponseBody<R> {
+    ResponseBody::whole(Whole::new(body, None))
+}
+
+impl<S: fmt::Debug> fmt::Debug for Idempotency<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Idempotency").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
