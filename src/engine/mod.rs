@@ -1,8 +1,10 @@
 //! Runs one operation under a claim: begin, run, settle. No HTTP here.
 
+mod call;
 mod lease;
 mod rejection;
 mod running;
+mod settle;
 mod supervise;
 
 use std::fmt;
@@ -11,6 +13,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
+use self::call::{Call, Chain};
 use self::lease::Renewals;
 pub use self::rejection::Rejection;
 pub use self::running::RunningClaim;
@@ -21,7 +24,7 @@ use crate::protocol::{
     Attempt, FenceToken, Fingerprint, Found, Grant, Guarantee, IdempotencyKey, Outcome, Ran, Reply,
     Scheme, Timestamp,
 };
-use crate::store::{Effect, ErasedStore, Error, ErrorKind, Operation};
+use crate::store::{ErasedStore, ErrorKind, Operation};
 
 /// What a handler's answer says about the operation.
 ///
@@ -98,12 +101,6 @@ pub(crate) struct Engine {
     /// Everything that must end before the process may.
     work: TaskTracker,
 }
-
-/// The first pause before a store call is repeated; it doubles from there.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-
-/// The longest pause between repeats while the lease is live.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 impl Engine {
     pub(crate) fn new(
@@ -195,158 +192,8 @@ impl Engine {
         ran
     }
 
-    /// Makes the conclusion of a run the slot's, and tells what to answer.
-    pub(crate) async fn settle(
-        self: &Arc<Self>,
-        held: Arc<Held>,
-        conclusion: Conclusion,
-    ) -> Settled {
-        if !held.is_protected() {
-            let engine = Arc::clone(self);
-            self.work.spawn(async move { engine.settle_late(&held, &conclusion).await });
-            return Settled::Answer;
-        }
-        let begin_may_land = held.lost_until.is_some_and(|at| self.clock.monotonic() < at);
-        if begin_may_land && matches!(conclusion, Conclusion::Free(_)) {
-            let engine = Arc::clone(self);
-            self.work.spawn(async move { engine.settle_late(&held, &conclusion).await });
-            return Settled::Answer;
-        }
-        match self.settle_call(&held, &conclusion).await {
-            Ok(Reply::Applied) => Settled::Answer,
-            Ok(Reply::Fenced(found)) => {
-                tracing::warn!(slot = %held.slot(), "the claim was lost while the handler ran");
-                Settled::Instead(answer(found))
-            }
-            Ok(_) => self.unsettled(held, conclusion),
-            Err(error) => {
-                tracing::warn!(slot = %held.slot(), error = %Chain(&error), "not settled yet");
-                match error.kind() {
-                    ErrorKind::Corrupt | ErrorKind::Unsupported => Settled::Unstored,
-                    _ => self.unsettled(held, conclusion),
-                }
-            }
-        }
-    }
-
-    /// The store did not take the outcome: keep trying, and answer what is still safe to answer
-    /// (semantics, rule 27).
-    fn unsettled(self: &Arc<Self>, held: Arc<Held>, conclusion: Conclusion) -> Settled {
-        let safe = held.terms.guarantee == Guarantee::AtMostOnce || held.is_live();
-        let settled = match (&conclusion, safe) {
-            (Conclusion::Free(_), _) => Settled::Answer,
-            (Conclusion::Keep(_), true) => Settled::Unstored,
-            (Conclusion::Keep(_), false) => {
-                Settled::Instead(Answer::Reject(Rejection::unavailable()))
-            }
-        };
-        let engine = Arc::clone(self);
-        self.work.spawn(async move { engine.settle_late(&held, &conclusion).await });
-        settled
-    }
-
-    /// Settles in the background: in short steps until the lease would lapse, then once a lease
-    /// until `max_run`.
-    async fn settle_late(&self, held: &Held, conclusion: &Conclusion) {
-        if let Some(wait) = held.lost_until.and_then(|at| at.checked_sub(self.clock.monotonic())) {
-            tokio::time::sleep(wait).await;
-        }
-        let lease = held.claim.attempt().lease;
-        let mut pause = FIRST_PAUSE;
-        for _ in 0..held.terms.completion_tries {
-            match self.settle_call(held, conclusion).await {
-                Ok(Reply::Late) => {}
-                Ok(_) => return,
-                Err(error) => {
-                    tracing::debug!(slot = %held.slot(), error = %Chain(&error), "not settled yet");
-                    if !error.is_transient() {
-                        break;
-                    }
-                }
-            }
-            if held.age() > held.terms.max_run.max(lease) {
-                break;
-            }
-            pause = if held.age() < lease { (pause * 2).min(LONGEST_PAUSE) } else { lease };
-            tokio::time::sleep(pause).await;
-        }
-        tracing::error!(slot = %held.slot(), "gave up storing the outcome; the lease will lapse");
-    }
-
-    async fn settle_call(&self, held: &Held, conclusion: &Conclusion) -> Result<Reply, Error> {
-        let call = match conclusion {
-            Conclusion::Free(ran) => self.release(held.claim.attempt(), *ran).await,
-            Conclusion::Keep(outcome) => {
-                self.persist(Operation::Complete, |within| {
-                    self.store.complete(&held.claim, outcome, within)
-                })
-                .await
-            }
-        };
-        call.result
-    }
-
-    /// Frees the slot of an attempt whose `begin` was given up on, once no copy of it can land.
-    async fn cancel(&self, attempt: Attempt, sent: Duration, give_up_after: Duration) {
-        let mut pause = self.store_timeout;
-        while self.clock.monotonic().saturating_sub(sent) < give_up_after {
-            tokio::time::sleep(pause).await;
-            if let Ok(Reply::Applied | Reply::Fenced(_)) =
-                self.release(&attempt, Ran::No).await.result
-            {
-                return;
-            }
-            pause = (pause * 2).min(attempt.lease);
-        }
-    }
-
-    async fn release(&self, attempt: &Attempt, ran: Ran) -> Call {
-        // Twice the lease or four time-outs: longer than any deadline of this attempt's calls.
-        let tombstone = (attempt.lease * 2).max(self.store_timeout * 4);
-        self.persist(Operation::Release, |within| {
-            self.store.release(attempt, ran, tombstone, within)
-        })
-        .await
-    }
-
     async fn begin_call(&self, attempt: &Attempt) -> Call {
-        self.persist(Operation::Begin, |within| self.store.begin(attempt, within)).await
-    }
-
-    /// Calls a verb, repeating it while the store may still answer in time. The nonce makes the
-    /// repeats harmless.
-    async fn persist<'a, F>(&'a self, verb: Operation, call: impl Fn(Duration) -> F + Send) -> Call
-    where
-        F: Future<Output = Result<Reply, Error>> + Send + 'a,
-    {
-        let begun = self.clock.monotonic();
-        let mut pause = FIRST_PAUSE;
-        let mut lost = false;
-        loop {
-            let spent = self.clock.monotonic().saturating_sub(begun);
-            let left = self.store_timeout.saturating_sub(spent);
-            let result = match tokio::time::timeout(left, call(left)).await {
-                Ok(result) => result,
-                Err(_) => Err(Error::new(ErrorKind::TimedOut, verb, Effect::Unknown)),
-            };
-            lost |= result.as_ref().is_err_and(|error| error.effect() == Effect::Unknown);
-            let passing = match &result {
-                Ok(reply) => *reply == Reply::Late,
-                Err(error) => matches!(
-                    error.kind(),
-                    ErrorKind::Unreachable
-                        | ErrorKind::TimedOut
-                        | ErrorKind::NotReady
-                        | ErrorKind::ReadOnly
-                ),
-            };
-            let spent = self.clock.monotonic().saturating_sub(begun);
-            if !passing || spent + pause >= self.store_timeout {
-                return Call { result, lost };
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
+        self.repeat(Operation::Begin, |within| self.store.begin(attempt, within)).await
     }
 }
 
@@ -366,29 +213,8 @@ fn answer(found: Found) -> Answer {
     })
 }
 
-/// The last answer to a repeated call, and whether a copy of it may still be under way.
-struct Call {
-    result: Result<Reply, Error>,
-    lost: bool,
-}
-
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("store", &self.store).finish_non_exhaustive()
-    }
-}
-
-/// An error with its causes, on one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }

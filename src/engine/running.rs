@@ -76,7 +76,7 @@ impl Held {
         held
     }
 
-    pub(super) fn slot(&self) -> Slot {
+    pub(super) const fn slot(&self) -> Slot {
         self.claim.attempt().slot
     }
 

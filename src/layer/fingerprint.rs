@@ -61,7 +61,7 @@ impl FingerprintPolicy {
 
     /// Includes these request headers, with all their values.
     #[must_use]
-    pub fn headers<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.scheme = self.scheme.with_headers(names);
         self
     }

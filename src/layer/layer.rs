@@ -46,6 +46,7 @@ impl IdempotencyLayer {
     /// # let _ = layer;
     /// ```
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "the defaults are valid")]
     pub fn new(store: impl Store, tenant: Tenant) -> Self {
         Self::builder(store, tenant).build().expect("the defaults are valid")
     }

@@ -10,6 +10,7 @@ mod future;
 mod headers;
 #[expect(clippy::module_inception, reason = "the tower-http shape: layer, service, future, body")]
 mod layer;
+mod options;
 mod policy;
 mod problem;
 mod receive;
@@ -25,7 +26,8 @@ pub use self::extract::MissingClaim;
 pub use self::fingerprint::FingerprintPolicy;
 pub use self::future::ResponseFuture;
 pub use self::layer::{Drain, IdempotencyLayer};
-pub use self::policy::{Policy, Required, Scope, StoreFailure};
+pub use self::options::{Required, Scope, StoreFailure};
+pub use self::policy::Policy;
 pub use self::problem::Problems;
 pub use self::service::Idempotency;
 pub use self::tenant::{Tenant, Unresolved};

@@ -9,6 +9,7 @@ use http::{HeaderName, Method, StatusCode};
 use super::config::InvalidConfig;
 use super::fingerprint::FingerprintPolicy;
 use super::headers::StoredHeaders;
+use super::options::{Required, Scope, StoreFailure};
 use crate::engine::{Terms, Verdict};
 use crate::protocol::{Guarantee, KeySyntax};
 
@@ -29,11 +30,11 @@ pub struct Policy {
     pub(super) methods: Vec<Method>,
     pub(super) required: Required,
     pub(super) key_syntax: KeySyntax,
-    pub(super) key_validator: Option<Arc<dyn Fn(&str) -> bool + Send + Sync>>,
+    pub(super) key_validator: Option<Arc<Accepts>>,
     pub(super) scope: Scope,
-    pub(super) route: Option<Arc<dyn Fn(&Parts) -> String + Send + Sync>>,
+    pub(super) route: Option<Arc<NameOf>>,
     pub(super) fingerprint: FingerprintPolicy,
-    verdict: Option<Arc<dyn Fn(StatusCode, &HeaderMap) -> Verdict + Send + Sync>>,
+    verdict: Option<Arc<VerdictOf>>,
     pub(super) guarantee: Guarantee,
     pub(super) lease: Duration,
     pub(super) retention: Duration,
@@ -48,70 +49,9 @@ pub struct Policy {
     pub(super) stored_headers: StoredHeaders,
 }
 
-/// Whether a request needs a key.
-#[derive(Clone)]
-pub struct Required(Need);
-
-#[derive(Clone)]
-enum Need {
-    Never,
-    Always,
-    If(Arc<dyn Fn(&Parts) -> bool + Send + Sync>),
-}
-
-impl Required {
-    /// Requests without a key run unprotected: the default.
-    #[must_use]
-    pub const fn never() -> Self {
-        Self(Need::Never)
-    }
-
-    /// Requests without a key are refused with 400 `key-missing`.
-    #[must_use]
-    pub const fn always() -> Self {
-        Self(Need::Always)
-    }
-
-    /// A closure on the request's head decides.
-    #[must_use]
-    pub fn predicate(needs_key: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        Self(Need::If(Arc::new(needs_key)))
-    }
-
-    /// Whether it takes the request's head to tell.
-    pub(super) const fn is_never(&self) -> bool {
-        matches!(self.0, Need::Never)
-    }
-
-    pub(super) fn of(&self, parts: &Parts) -> bool {
-        match &self.0 {
-            Need::Never => false,
-            Need::Always => true,
-            Need::If(needs_key) => needs_key(parts),
-        }
-    }
-}
-
-/// Where a key names one operation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Scope {
-    /// In the tenant, for one method and route: the default.
-    #[default]
-    Endpoint,
-    /// In the tenant: one key on two routes is a reused key.
-    Tenant,
-}
-
-/// What happens to a request that the store cannot protect.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StoreFailure {
-    /// 503 `store-unavailable`, and the handler does not run: the default.
-    #[default]
-    Refuse,
-    /// The handler runs, and a retry may run it again. For operations where being refused is worse
-    /// than happening twice.
-    RunUnprotected,
-}
+type Accepts = dyn Fn(&str) -> bool + Send + Sync;
+type NameOf = dyn Fn(&Parts) -> String + Send + Sync;
+type VerdictOf = dyn Fn(StatusCode, &HeaderMap) -> Verdict + Send + Sync;
 
 macro_rules! setters {
     ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {$(
@@ -202,8 +142,9 @@ impl Policy {
 
     /// Content types that are never buffered, instead of the default list. Only the essence counts.
     #[must_use]
-    pub fn stream_types<'a>(mut self, types: impl IntoIterator<Item = &'a str>) -> Self {
-        self.stream_types = types.into_iter().map(str::to_ascii_lowercase).collect();
+    pub fn stream_types<T: AsRef<str>>(mut self, types: impl IntoIterator<Item = T>) -> Self {
+        self.stream_types =
+            types.into_iter().map(|kind| kind.as_ref().to_ascii_lowercase()).collect();
         self
     }
 
@@ -321,15 +262,5 @@ impl fmt::Debug for Policy {
             .field("max_run", &self.max_run)
             .field("store_failure", &self.store_failure)
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Required {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Need::Never => "Required::never()",
-            Need::Always => "Required::always()",
-            Need::If(_) => "Required::predicate(..)",
-        })
     }
 }

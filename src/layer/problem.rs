@@ -96,7 +96,7 @@ impl Problems {
         response
     }
 
-    fn status(&self, rejection: &Rejection) -> StatusCode {
+    const fn status(&self, rejection: &Rejection) -> StatusCode {
         match rejection {
             Rejection::KeyMissing
             | Rejection::KeyInvalid(_)

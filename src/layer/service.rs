@@ -15,7 +15,8 @@ use super::body::{RequestBody, ResponseBody, Whole};
 use super::capture::{Captured, capture};
 use super::future::ResponseFuture;
 use super::layer::Shared;
-use super::policy::{Policy, Scope};
+use super::options::Scope;
+use super::policy::Policy;
 use super::receive::{Received, receive};
 use super::replay::{outcome_of, replay};
 use super::route;
@@ -189,6 +190,10 @@ impl Arrived {
 }
 
 /// How the inner service ended, if it did.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives for one match, and the large one is common"
+)]
 enum Answered<R, E> {
     Response(Captured<R>),
     NotReady(E),
@@ -261,7 +266,7 @@ impl Shared {
     }
 }
 
-fn into_body<R>(body: Bytes) -> ResponseBody<R> {
+const fn into_body<R>(body: Bytes) -> ResponseBody<R> {
     ResponseBody::whole(Whole::new(body, None))
 }
 

@@ -110,7 +110,7 @@ impl fmt::Debug for Tenant {
 /// The answer to a request whose tenant could not be told. By default a 400 problem with the code
 /// `tenant-unresolved`.
 #[derive(Debug, Default)]
-pub struct Unresolved(pub(super) Option<Response<String>>);
+pub struct Unresolved(pub(super) Option<Box<Response<String>>>);
 
 impl Unresolved {
     /// An empty response with this status.
@@ -118,12 +118,12 @@ impl Unresolved {
     pub fn status(status: StatusCode) -> Self {
         let mut response = Response::new(String::new());
         *response.status_mut() = status;
-        Self(Some(response))
+        Self::response(response)
     }
 
     /// This response.
     #[must_use]
-    pub const fn response(response: Response<String>) -> Self {
-        Self(Some(response))
+    pub fn response(response: Response<String>) -> Self {
+        Self(Some(Box::new(response)))
     }
 }

@@ -199,11 +199,14 @@ impl Reader {
 }
 
 fn put_len(buffer: &mut BytesMut, mut len: usize) {
-    while len >= 0x80 {
-        buffer.put_u8((len & 0x7f) as u8 | 0x80);
+    loop {
+        let [low, ..] = len.to_le_bytes();
         len >>= 7;
+        if len == 0 {
+            return buffer.put_u8(low);
+        }
+        buffer.put_u8(low | 0x80);
     }
-    buffer.put_u8(len as u8);
 }
 
 pub(super) fn put_bytes(buffer: &mut BytesMut, bytes: &[u8]) {

@@ -40,9 +40,9 @@ impl Scheme {
     /// Makes these request headers a part of what must not change. Names are compared in lower
     /// case; their order does not matter.
     #[must_use]
-    pub fn with_headers<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn with_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let mut names: Vec<Box<str>> =
-            names.into_iter().map(|name| name.to_ascii_lowercase().into()).collect();
+            names.into_iter().map(|name| name.as_ref().to_ascii_lowercase().into()).collect();
         names.sort_unstable();
         names.dedup();
         self.headers = (!names.is_empty()).then(|| names.into());

@@ -1,0 +1,72 @@
+use std::fmt;
+use std::time::Duration;
+
+use super::Engine;
+use crate::protocol::Reply;
+use crate::store::{Effect, Error, ErrorKind, Operation};
+
+/// The first pause before a store call is repeated; it doubles from there.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+/// The last answer to a repeated call, and whether a copy of it may still be under way.
+pub(super) struct Call {
+    pub(super) result: Result<Reply, Error>,
+    pub(super) lost: bool,
+}
+
+impl Engine {
+    /// Calls a verb, repeating it while the store may still answer in time. The nonce makes the
+    /// repeats harmless.
+    pub(super) async fn repeat<'a, F>(
+        &'a self,
+        verb: Operation,
+        call: impl Fn(Duration) -> F + Send,
+    ) -> Call
+    where
+        F: Future<Output = Result<Reply, Error>> + Send + 'a,
+    {
+        let begun = self.clock.monotonic();
+        let mut pause = FIRST_PAUSE;
+        let mut lost = false;
+        loop {
+            let spent = self.clock.monotonic().saturating_sub(begun);
+            let left = self.store_timeout.saturating_sub(spent);
+            let result = match tokio::time::timeout(left, call(left)).await {
+                Ok(result) => result,
+                Err(_) => Err(Error::new(ErrorKind::TimedOut, verb, Effect::Unknown)),
+            };
+            lost |= result.as_ref().is_err_and(|error| error.effect() == Effect::Unknown);
+            let passing = match &result {
+                Ok(reply) => *reply == Reply::Late,
+                Err(error) => matches!(
+                    error.kind(),
+                    ErrorKind::Unreachable
+                        | ErrorKind::TimedOut
+                        | ErrorKind::NotReady
+                        | ErrorKind::ReadOnly
+                ),
+            };
+            let spent = self.clock.monotonic().saturating_sub(begun);
+            if !passing || spent + pause >= self.store_timeout {
+                return Call { result, lost };
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+    }
+}
+
+/// An error with its causes, on one line.
+pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::call::{Call, Chain, FIRST_PAUSE};
+use super::{Answer, Conclusion, Engine, Held, Rejection, Settled, answer};
+use crate::protocol::{Attempt, Guarantee, Ran, Reply};
+use crate::store::{Error, ErrorKind, Operation};
+
+/// The longest pause between repeats while the lease is live.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+impl Engine {
+    /// Makes the conclusion of a run the slot's, and tells what to answer.
+    pub(crate) async fn settle(
+        self: &Arc<Self>,
+        held: Arc<Held>,
+        conclusion: Conclusion,
+    ) -> Settled {
+        if !held.is_protected() {
+            let engine = Arc::clone(self);
+            self.work.spawn(async move { engine.settle_late(&held, &conclusion).await });
+            return Settled::Answer;
+        }
+        let begin_may_land = held.lost_until.is_some_and(|at| self.clock.monotonic() < at);
+        if begin_may_land && matches!(conclusion, Conclusion::Free(_)) {
+            let engine = Arc::clone(self);
+            self.work.spawn(async move { engine.settle_late(&held, &conclusion).await });
+            return Settled::Answer;
+        }
+        match self.settle_call(&held, &conclusion).await {
+            Ok(Reply::Applied) => Settled::Answer,
+            Ok(Reply::Fenced(found)) => {
+                tracing::warn!(slot = %held.slot(), "the claim was lost while the handler ran");
+                Settled::Instead(answer(found))
+            }
+            Ok(_) => self.unsettled(held, conclusion),
+            Err(error) => {
+                tracing::warn!(slot = %held.slot(), error = %Chain(&error), "not settled yet");
+                match error.kind() {
+                    ErrorKind::Corrupt | ErrorKind::Unsupported => Settled::Unstored,
+                    _ => self.unsettled(held, conclusion),
+                }
+            }
+        }
+    }
+
+    /// The store did not take the outcome: keep trying, and answer what is still safe to answer
+    /// (semantics, rule 27).
+    fn unsettled(self: &Arc<Self>, held: Arc<Held>, conclusion: Conclusion) -> Settled {
+        let safe = held.terms.guarantee == Guarantee::AtMostOnce || held.is_live();
+        let settled = match (&conclusion, safe) {
+            (Conclusion::Free(_), _) => Settled::Answer,
+            (Conclusion::Keep(_), true) => Settled::Unstored,
+            (Conclusion::Keep(_), false) => {
+                Settled::Instead(Answer::Reject(Rejection::unavailable()))
+            }
+        };
+        let engine = Arc::clone(self);
+        self.work.spawn(async move { engine.settle_late(&held, &conclusion).await });
+        settled
+    }
+
+    /// Settles in the background: in short steps until the lease would lapse, then once a lease
+    /// until `max_run`.
+    async fn settle_late(&self, held: &Held, conclusion: &Conclusion) {
+        if let Some(wait) = held.lost_until.and_then(|at| at.checked_sub(self.clock.monotonic())) {
+            tokio::time::sleep(wait).await;
+        }
+        let lease = held.claim.attempt().lease;
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..held.terms.completion_tries {
+            match self.settle_call(held, conclusion).await {
+                Ok(Reply::Late) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::debug!(slot = %held.slot(), error = %Chain(&error), "not settled yet");
+                    if !error.is_transient() {
+                        break;
+                    }
+                }
+            }
+            if held.age() > held.terms.max_run.max(lease) {
+                break;
+            }
+            pause = if held.age() < lease { (pause * 2).min(LONGEST_PAUSE) } else { lease };
+            tokio::time::sleep(pause).await;
+        }
+        tracing::error!(slot = %held.slot(), "gave up storing the outcome; the lease will lapse");
+    }
+
+    async fn settle_call(&self, held: &Held, conclusion: &Conclusion) -> Result<Reply, Error> {
+        let call = match conclusion {
+            Conclusion::Free(ran) => self.release(held.claim.attempt(), *ran).await,
+            Conclusion::Keep(outcome) => {
+                self.repeat(Operation::Complete, |within| {
+                    self.store.complete(&held.claim, outcome, within)
+                })
+                .await
+            }
+        };
+        call.result
+    }
+
+    /// Frees the slot of an attempt whose `begin` was given up on, once no copy of it can land.
+    pub(super) async fn cancel(&self, attempt: Attempt, sent: Duration, give_up_after: Duration) {
+        let mut pause = self.store_timeout;
+        while self.clock.monotonic().saturating_sub(sent) < give_up_after {
+            tokio::time::sleep(pause).await;
+            if let Ok(Reply::Applied | Reply::Fenced(_)) =
+                self.release(&attempt, Ran::No).await.result
+            {
+                return;
+            }
+            pause = (pause * 2).min(attempt.lease);
+        }
+    }
+
+    async fn release(&self, attempt: &Attempt, ran: Ran) -> Call {
+        // Twice the lease or four time-outs: longer than any deadline of this attempt's calls.
+        let tombstone = (attempt.lease * 2).max(self.store_timeout * 4);
+        self.repeat(Operation::Release, |within| {
+            self.store.release(attempt, ran, tombstone, within)
+        })
+        .await
+    }
+}
