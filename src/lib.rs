@@ -1,8 +1,84 @@
-//! Runs a request once per `Idempotency-Key` and replays its answer to retries.
+//! A [`tower`] layer that runs a request once per `Idempotency-Key` and replays its answer to
+//! retries.
+//!
+//! ```
+//! use axum::{Router, routing::post};
+//! use tower_idempotency::{IdempotencyLayer, MemoryStore, Tenant};
+//!
+//! let layer = IdempotencyLayer::new(MemoryStore::new(), Tenant::header("x-tenant"));
+//! let app: Router = Router::new()
+//!     .route("/charges", post(async || "charged"))
+//!     .layer(layer);
+//! # let _ = app;
+//! ```
+//!
+//! Networks retry, users double-click, jobs replay. With this layer the second `POST` with the same
+//! key gets the first one's answer, and the handler does not run again; see [`layer`] for the rules.
+//!
+//! # What the client sees
+//!
+//! | situation | status | headers | body |
+//! |---|---|---|---|
+//! | first request | the handler's | the handler's | the handler's |
+//! | retry after completion | the same | the same, without those of one message; `Idempotent-Replayed: true` | the same bytes |
+//! | retry while the first one runs | 409 | `Retry-After` | problem [`in-progress`](problems#in-progress) |
+//! | same key, other request | 422 | | problem [`key-reused`](problems#key-reused) |
+//! | bad key, two keys | 400 | `Link` | problem [`key-invalid`](problems#key-invalid) |
+//! | no key where one is required | 400 | `Link` | problem [`key-missing`](problems#key-missing) |
+//! | the handler's process died | 409, or it runs again | | problem [`outcome-unknown`](problems#outcome-unknown) |
+//! | the response was too large to keep, or a stream | 409 | `Location`, `ETag` | problem [`result-unavailable`](problems#result-unavailable) |
+//! | the handler panicked | 500 | | problem [`handler-failed`](problems#handler-failed) |
+//! | the store is down | 503 | `Retry-After` | problem [`store-unavailable`](problems#store-unavailable) |
+//!
+//! # The life of a key
+//!
+//! ```text
+//!             begin                       complete
+//!  absent ─────────────▶ in progress ─────────────────▶ completed ──▶ absent
+//!    ▲                    │       │                     retention ends
+//!    │      release       │       │ the lease lapses
+//!    └────────────────────┘       ▼
+//!      nothing was executed    abandoned ──▶ at most once:  409 outcome-unknown
+//!                                        ──▶ at least once: the next request takes over
+//! ```
+//!
+//! # Guarantees
+//!
+//! - **At most once** (the default). While its record exists, a key's handler never runs twice. The
+//!   price: if the process dies while the handler runs, nobody knows whether it had its effects, and
+//!   retries are told so.
+//! - **At least once** ([`Guarantee::AtLeastOnce`]). A key's handler runs until it has a definitive
+//!   outcome. The price: after a crash, a 500 or a pause longer than the lease it runs again, so its
+//!   effects must be safe to repeat.
+//! - Under both, all clients that get an answer for a key get the same one, a record is only written
+//!   by the claim that owns it, and a claim whose handler outlives its lease keeps it by renewal.
+//! - Under both, a client that goes away does not stop the handler, and its retry gets the answer.
+//!
+//! Not guaranteed: exactly-once effects, which need the record and the effect in one transaction;
+//! anything after the retention; anything that the store forgets ([`MemoryStore`] forgets when the
+//! process ends; Redis forgets what it had not yet copied when a replica takes over).
+//! [`RunningClaim`] gives a handler what it needs to close the rest of the gap: an ordered
+//! [fence token](RunningClaim::fence) and [derived keys](RunningClaim::derived_key).
+//!
+//! # Features
+//!
+//! | feature | default | what |
+//! |---|---|---|
+//! | `axum` | yes | matched routes, original paths of nested routers, the [`RunningClaim`] extractor |
+//! | `json` | no | fingerprints of canonical JSON |
+//! | `redis` | no | the Redis store |
+//!
+//! # When not to use it
+//!
+//! For `GET`, `PUT` and `DELETE` handlers that are idempotent by themselves; for endpoints whose
+//! responses are large streams; as a cache; as a lock between different operations.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod clock;
 mod engine;
 pub mod layer;
+pub mod problems;
 pub mod protocol;
 pub mod store;
 
@@ -13,3 +89,5 @@ pub use crate::layer::{
 };
 pub use crate::protocol::{Guarantee, IdempotencyKey, InvalidKey, KeySyntax, Secret};
 pub use crate::store::MemoryStore;
+#[cfg(feature = "redis")]
+pub use crate::store::RedisStore;

@@ -76,8 +76,12 @@ impl Held {
         held
     }
 
-    pub(super) const fn slot(&self) -> Slot {
+    pub(crate) const fn slot(&self) -> Slot {
         self.claim.attempt().slot
+    }
+
+    pub(crate) const fn attempt(&self) -> u32 {
+        self.claim.grant().number
     }
 
     /// How long ago the claim was asked for.
@@ -176,7 +180,7 @@ impl RunningClaim {
     /// 1 for the first run of this operation; more, if an earlier run may have had effects.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.0.claim.grant().number
+        self.0.attempt()
     }
 
     /// An ordered number: a later claim of the same key has a larger one, so a database that keeps

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, HeaderMap, TRAILER};
+use http::header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, HeaderMap};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::body::Whole;
@@ -60,7 +60,6 @@ fn finish(response: &mut Response<Whole>) {
     } else {
         let length = HeaderValue::from(response.body().len());
         response.headers_mut().insert(CONTENT_LENGTH, length);
-        response.headers_mut().remove(TRAILER);
     }
 }
 
@@ -68,8 +67,9 @@ fn finish(response: &mut Response<Whole>) {
 fn add_age(headers: &mut HeaderMap, age: Duration) {
     let names_max_age = |value: &HeaderValue| {
         let text = value.as_bytes().to_ascii_lowercase();
-        let has = |needle: &[u8]| text.windows(needle.len()).any(|window| window == needle);
-        has(b"max-age=") || has(b"s-maxage=")
+        text.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(|directive| {
+            directive.starts_with(b"max-age=") || directive.starts_with(b"s-maxage=")
+        })
     };
     let fresh =
         headers.contains_key(EXPIRES) || headers.get_all(CACHE_CONTROL).iter().any(names_max_age);

@@ -10,6 +10,7 @@ use http_body::Body;
 use rand::RngExt as _;
 use tower::Service;
 use tower::util::Oneshot;
+use tracing::Instrument as _;
 
 use super::body::{RequestBody, ResponseBody, Whole};
 use super::capture::{Captured, capture};
@@ -145,6 +146,7 @@ impl Arrived {
     {
         let Received { data, trailers, fingerprint } = received;
         let attempt = self.attempt(fingerprint);
+        let slot = attempt.slot;
         let named = (self.key.clone(), Arc::clone(&self.tenant));
         let compare = |scheme: &_| {
             let secret = self.shared.secret.as_ref();
@@ -159,7 +161,7 @@ impl Arrived {
                 let body = RequestBody::whole(Whole::new(data, trailers));
                 run(&shared, &policy, held, inner, Request::from_parts(parts, body)).await
             }
-            Admission::Answer(answer) => Ok(self.shared.answer(answer)),
+            Admission::Answer(answer) => Ok(self.shared.answer(slot, answer)),
         }
     }
 
@@ -212,6 +214,8 @@ where
     S: Service<Request<RequestBody<B>>, Response = Response<R>>,
     R: Body<Data = Bytes>,
 {
+    let slot = held.slot();
+    let span = tracing::info_span!("idempotency", %slot, attempt = held.attempt());
     let work = async {
         if let Err(error) = poll_fn(|context| inner.poll_ready(context)).await {
             return Answered::NotReady(error);
@@ -223,7 +227,7 @@ where
         }
     };
     let engine = &shared.engine;
-    let (conclusion, answer) = match engine.run(&held, work).await {
+    let (conclusion, answer) = match engine.run(&held, work.instrument(span)).await {
         Run::Finished(Answered::Response(Captured { conclusion, response })) => {
             (conclusion, Ok(response))
         }
@@ -243,20 +247,26 @@ where
             response.headers_mut().insert(STATUS, HeaderValue::from_static("unstored"));
             response
         }),
-        Settled::Instead(answer) => Ok(shared.answer(answer)),
+        Settled::Instead(answer) => Ok(shared.answer(slot, answer)),
     }
 }
 
 impl Shared {
     /// The answer that is not the handler's.
-    fn answer<R>(&self, answer: Answer) -> Response<ResponseBody<R>> {
+    fn answer<R>(&self, slot: Slot, answer: Answer) -> Response<ResponseBody<R>> {
         let replayed = match answer {
             Answer::Replay(outcome, age) => replay(outcome, age, &self.marker),
             Answer::Reject(rejection) => Err(rejection),
         };
         match replayed {
-            Ok(response) => response.map(ResponseBody::whole),
-            Err(rejection) => self.refuse(&rejection).map(into_body),
+            Ok(response) => {
+                tracing::info!(%slot, status = response.status().as_u16(), "replayed");
+                response.map(ResponseBody::whole)
+            }
+            Err(rejection) => {
+                tracing::info!(%slot, code = rejection.code(), "refused");
+                self.problems.response(&rejection).map(into_body)
+            }
         }
     }
 
