@@ -36,49 +36,49 @@
 //! # Codes
 //!
 //! ## key-missing
-//! 400. The operation requires a key. Send one.
+//! Status 400. The operation requires a key. Send one.
 //!
 //! ## key-invalid
-//! 400. The header holds no key: it is empty or too long, has a character that keys cannot have, is
+//! Status 400. The header holds no key: it is empty or too long, has a character that keys cannot have, is
 //! not a valid structured-field string, or there are two of it. Nothing was executed.
 //!
 //! ## tenant-unresolved
-//! 400. The service could not tell on whose behalf the request was made. Nothing was executed.
+//! Status 400. The service could not tell on whose behalf the request was made. Nothing was executed.
 //!
 //! ## request-too-large
-//! 413. With a key, the body may not be that large, since it has to be compared with retries.
+//! Status 413. With a key, the body may not be that large, since it has to be compared with retries.
 //! Nothing was executed.
 //!
 //! ## request-incomplete
-//! 400. The body broke off. Nothing was executed; send the request again with the same key.
+//! Status 400. The body broke off. Nothing was executed; send the request again with the same key.
 //!
 //! ## key-reused
-//! 422. The key was used for another request. The stored answer is untouched. Use a new key for a
+//! Status 422. The key was used for another request. The stored answer is untouched. Use a new key for a
 //! new operation.
 //!
 //! ## in-progress
-//! 409. The first request is still running. Retry with the same key after `Retry-After`.
+//! Status 409. The first request is still running. Retry with the same key after `Retry-After`.
 //!
 //! ## outcome-unknown
-//! 409. The process that ran the operation disappeared without leaving an outcome. Nobody knows
+//! Status 409. The process that ran the operation disappeared without leaving an outcome. Nobody knows
 //! whether it took effect, so it is not run again. Look up the effects of the operation before
 //! sending it with a new key.
 //!
 //! ## result-unavailable
-//! 409. The operation ran, but its response could not be kept: it was too large, a stream, or too
+//! Status 409. The operation ran, but its response could not be kept: it was too large, a stream, or too
 //! slow. `original_status` is the status of the first response, where it is known; `Location` and
 //! `ETag` are those of the first response. The operation is not run again.
 //!
 //! ## store-unavailable
-//! 503. The service cannot protect the request at the moment. Retry with the same key.
+//! Status 503. The service cannot protect the request at the moment. Retry with the same key.
 //!
 //! ## handler-failed
-//! 500. The operation failed without a response. If `retryable` is true, a retry with the same key
+//! Status 500. The operation failed without a response. If `retryable` is true, a retry with the same key
 //! runs it again; if not, this is the stored answer, and nobody knows whether it took effect.
 //!
 //! ## record-unsupported
-//! 503. The record of the key was written by a newer release of the service, usually during a
+//! Status 503. The record of the key was written by a newer release of the service, usually during a
 //! deployment. Retry with the same key.
 //!
 //! ## record-corrupt
-//! 500. The record of the key cannot be read. The operation is not run again under this key.
+//! Status 500. The record of the key cannot be read. The operation is not run again under this key.
