@@ -1,0 +1,29 @@
+-- ARGV: 2 the record to claim with, without numbers; 3 lease in us; 4 retention in ms;
+--       5 whether an abandoned claim may be taken over; 6 attempts allowed.
+-- Claims the slot and answers {now, way, fence, attempt}, or answers what it found. Whether a slot
+-- can be claimed is all that is decided here; what it is otherwise is decided by the caller.
+local record, fence, attempt, way = ARGV[2], now, 1, 1
+if head ~= '' then
+  if phase == 0 or nonce == string.sub(record, 25, 40) then return found() end
+  local previous, attempts, lease = struct.unpack('>I8I4I8', head, 5)
+  if phase == 1 then
+    local mine = string.sub(head, 41, 72) == string.sub(record, 41, 72)
+    if not mine or lease > now or ARGV[5] ~= '1' or attempts >= tonumber(ARGV[6]) then
+      return found()
+    end
+    way = 2
+  elseif phase ~= 3 then
+    return found()
+  end
+  fence = math.max(previous + 1, now)
+  attempt = math.min(attempts + 1, 4294967295)
+end
+
+local numbers = struct.pack('>I8I4I8', fence, attempt, now + ARGV[3])
+record = string.sub(record, 1, 4) .. numbers .. string.sub(record, 25)
+if head ~= '' then
+  redis.call('SET', KEYS[1], record, 'PX', ARGV[4])
+elseif not redis.call('SET', KEYS[1], record, 'PX', ARGV[4], 'NX') then
+  return found() -- An empty value: not a record, and not free either.
+end
+return {now, way, fence, attempt}

@@ -1,0 +1,222 @@
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+
+use super::error::{Cure, Stage, cure, failed, is_answer};
+use super::lane::Lane;
+use super::scripts::{Answer, Verb, bytes, number};
+use super::server_time::ServerTime;
+use crate::protocol::{InvalidRecord, Record, Timestamp};
+use crate::store::{Effect, Error, ErrorKind, Operation, Seen};
+
+/// One call of a verb, with all its repetitions: what it may take, and what is known of it.
+pub(super) struct Call<'a> {
+    lane: &'a Lane,
+    time: &'a ServerTime,
+    operation: Operation,
+    started: Duration,
+    within: Duration,
+    /// Whether a copy of the call was sent of which nothing is known.
+    unanswered: AtomicBool,
+    /// When the last copy was sent, in microseconds of this machine's clock.
+    sent: AtomicU64,
+}
+
+type Failure = (Stage, RedisError);
+
+impl<'a> Call<'a> {
+    pub(super) fn new(
+        lane: &'a Lane,
+        time: &'a ServerTime,
+        operation: Operation,
+        within: Duration,
+    ) -> Self {
+        let (unanswered, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { lane, time, operation, started: ServerTime::here(), within, unanswered, sent }
+    }
+
+    /// Lets the call take its time and no more.
+    pub(super) async fn bounded<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        if let Ok(ended) = tokio::time::timeout(self.within, work).await {
+            return ended;
+        }
+        let unanswered = self.unanswered.load(Ordering::Relaxed);
+        if unanswered {
+            self.lane.replace_silent(self.sent());
+        }
+        let effect = if unanswered { Effect::Unknown } else { Effect::None };
+        Err(Error::new(ErrorKind::TimedOut, self.operation, effect))
+    }
+
+    /// Runs a script. `arguments` are added to the command once there is a connection, since they
+    /// may contain the time.
+    pub(super) async fn script(
+        &self,
+        verb: &Verb,
+        key: &[u8],
+        arguments: &(impl Fn(&mut Cmd) + Sync),
+    ) -> Result<(Timestamp, Answer), Error> {
+        let mut repeated = false;
+        loop {
+            let reply = match self.run(verb, false, key, arguments).await {
+                Err((_, error)) if cure(&error) == Cure::Load => {
+                    self.run(verb, true, key, arguments).await
+                }
+                reply => reply,
+            };
+            let reply = reply.map_err(|failure| self.failed(failure))?;
+            let (now, answer) = Answer::parse(reply).ok_or_else(|| self.unexpected())?;
+            if answer != Answer::Late {
+                self.time.learn(now, self.sent());
+                return Ok((now, answer));
+            }
+            // Redis's clock was set forward, or this is another server: its time is known now.
+            self.time.relearn(now, self.sent());
+            if repeated {
+                return Ok((now, answer));
+            }
+            repeated = true;
+        }
+    }
+
+    async fn run(
+        &self,
+        verb: &Verb,
+        with_text: bool,
+        key: &[u8],
+        arguments: &(impl Fn(&mut Cmd) + Sync),
+    ) -> Result<Value, Failure> {
+        self.exchange(|mut connection| {
+            let mut command = verb.command(with_text, key, self.deadline());
+            arguments(&mut command);
+            async move { connection.send_packed_command(&command).await.and_then(refused) }
+        })
+        .await
+    }
+
+    /// Runs plain commands in one round trip.
+    pub(super) async fn commands(&self, commands: &Pipeline) -> Result<Vec<Value>, Error> {
+        self.exchange(|mut connection| async move {
+            let replies = connection.send_packed_commands(commands, 0, commands.len()).await?;
+            replies.into_iter().map(refused).collect()
+        })
+        .await
+        .map_err(|failure| self.failed(failure))
+    }
+
+    /// The whole value of a slot.
+    pub(super) async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let mut commands = Pipeline::with_capacity(1);
+        commands.cmd("GET").arg(key);
+        let value = self.commands(&commands).await?.pop();
+        value.and_then(bytes).ok_or_else(|| self.unexpected())
+    }
+
+    /// What a slot holds and until when. The three commands need not be atomic: the value is read
+    /// first, and a record that ends right then has ended.
+    pub(super) async fn look(&self, key: &[u8]) -> Result<Seen, Error> {
+        let mut commands = Pipeline::with_capacity(3);
+        commands.cmd("GET").arg(key).cmd("PTTL").arg(key).cmd("TIME");
+        let mut replies = self.commands(&commands).await?.into_iter();
+        let value = replies.next().and_then(bytes).ok_or_else(|| self.unexpected())?;
+        let (Some(Value::Int(left)), Some(Value::Array(time))) = (replies.next(), replies.next())
+        else {
+            return Err(self.unexpected());
+        };
+        let mut time = time.into_iter().filter_map(number);
+        let (Some(seconds), Some(micros)) = (time.next(), time.next()) else {
+            return Err(self.unexpected());
+        };
+        let now = Timestamp::from_micros(seconds * 1_000_000 + micros);
+        self.time.learn(now, self.sent());
+        let expires = match left {
+            -2 => now,
+            left => u64::try_from(left)
+                .map_or(Timestamp::NEVER, |left| now.after(Duration::from_millis(left))),
+        };
+        let record = value
+            .filter(|_| now < expires)
+            .map(|value| Record::decode(value, expires))
+            .transpose()
+            .map_err(|invalid| self.unreadable(invalid))?;
+        Ok(Seen { record, now })
+    }
+
+    /// Sends, and once more if the connection turned out to be dead: every verb is safe to repeat,
+    /// and a connection that broke while nobody used it is not worth an error.
+    async fn exchange<T, F>(&self, send: impl Fn(MultiplexedConnection) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let mut repeated = false;
+        loop {
+            let live = self.lane.connection().await.map_err(|error| (Stage::Connecting, error))?;
+            let earlier = self.unanswered.swap(true, Ordering::Relaxed);
+            self.sent.store(ServerTime::here_in_micros(), Ordering::Relaxed);
+            let error = match send(live.connection.clone()).await {
+                Ok(reply) => {
+                    live.hear();
+                    self.unanswered.store(earlier, Ordering::Relaxed);
+                    return Ok(reply);
+                }
+                Err(error) => error,
+            };
+            if is_answer(&error) {
+                live.hear();
+                self.unanswered.store(earlier, Ordering::Relaxed);
+            }
+            match cure(&error) {
+                Cure::Reconnect => self.lane.replace(&live),
+                Cure::FindMaster => self.lane.replace_settled(&live),
+                Cure::Load | Cure::Nothing => {}
+            }
+            if cure(&error) != Cure::Reconnect || repeated {
+                return Err((Stage::Sent, error));
+            }
+            repeated = true;
+        }
+    }
+
+    /// When Redis must have begun with a copy that is sent now: when the caller's time is over.
+    fn deadline(&self) -> Timestamp {
+        let spent = ServerTime::here().saturating_sub(self.started);
+        self.time.now().after(self.within.saturating_sub(spent))
+    }
+
+    fn sent(&self) -> Duration {
+        Duration::from_micros(self.sent.load(Ordering::Relaxed))
+    }
+
+    fn failed(&self, (stage, error): Failure) -> Error {
+        failed(error, self.operation, stage, self.unanswered.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn unreadable(&self, invalid: InvalidRecord) -> Error {
+        Error::unreadable(invalid, self.operation)
+    }
+
+    /// The slot changed whenever it was looked at; nothing was written.
+    pub(super) fn unsettled(&self) -> Error {
+        Error::new(ErrorKind::NotReady, self.operation, Effect::None)
+    }
+
+    /// A reply of a form that Redis never gives here.
+    pub(super) fn unexpected(&self) -> Error {
+        Error::new(ErrorKind::Refused, self.operation, Effect::Unknown)
+            .with_source("an unexpected reply from Redis")
+    }
+}
+
+/// An error reply as an error.
+fn refused(reply: Value) -> RedisResult<Value> {
+    match reply {
+        Value::ServerError(error) => Err(error.into()),
+        reply => Ok(reply),
+    }
+}

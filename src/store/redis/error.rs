@@ -1,0 +1,132 @@
+use redis::{ErrorKind as Kind, RedisError, ServerErrorKind};
+
+use crate::store::{Effect, Error, ErrorKind, Operation};
+
+/// Where a call was when Redis or the connection to it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// There was no connection yet, so nothing was sent.
+    Connecting,
+    /// The call was sent.
+    Sent,
+}
+
+/// What to do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cure {
+    /// The connection is dead or in an unknown state: replace it, and the call may be repeated.
+    Reconnect,
+    /// The server at the other end is no longer the master: connect anew, to where it is now.
+    FindMaster,
+    /// The script is not loaded.
+    Load,
+    /// The call was answered; nothing to do.
+    Nothing,
+}
+
+pub(super) fn cure(error: &RedisError) -> Cure {
+    match error.kind() {
+        Kind::Server(ServerErrorKind::NoScript) => Cure::Load,
+        Kind::Server(ServerErrorKind::ReadOnly) => Cure::FindMaster,
+        Kind::Server(_) | Kind::Extension => Cure::Nothing,
+        // Everything else was found on this side: broken connections, and replies that are none.
+        _ => Cure::Reconnect,
+    }
+}
+
+/// Whether Redis itself refused: the call has been answered, and had no effect unless it says so.
+pub(super) fn is_answer(error: &RedisError) -> bool {
+    matches!(error.kind(), Kind::Server(_) | Kind::Extension)
+}
+
+/// The error that the caller gets. `unanswered` says that a copy of this call is under way of which
+/// nothing is known, so that the refusal of a later copy proves nothing.
+pub(super) fn failed(
+    error: RedisError,
+    operation: Operation,
+    stage: Stage,
+    unanswered: bool,
+) -> Error {
+    let (kind, effect) = match error.code() {
+        Some(code) => of_code(code),
+        None => of_connection(&error, stage),
+    };
+    let effect = if stage == Stage::Connecting { Effect::None } else { effect };
+    let effect = if unanswered { Effect::Unknown } else { effect };
+    Error::new(kind, operation, effect).with_source(error)
+}
+
+/// Redis puts these in front of its errors, inside and outside scripts. It checks all of them before
+/// a script runs, or at its first command, which reads; so nothing was done.
+fn of_code(code: &str) -> (ErrorKind, Effect) {
+    match code {
+        "OOM" => (ErrorKind::Full, Effect::None),
+        "READONLY" => (ErrorKind::ReadOnly, Effect::None),
+        "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY" | "MISCONF"
+        | "NOREPLICAS" => (ErrorKind::NotReady, Effect::None),
+        "WRONGTYPE" => (ErrorKind::Corrupt, Effect::None),
+        "NOAUTH" | "WRONGPASS" | "NOPERM" | "NOSCRIPT" | "MOVED" | "ASK" | "CROSSSLOT" => {
+            (ErrorKind::Refused, Effect::None)
+        }
+        _ => (ErrorKind::Refused, Effect::Unknown),
+    }
+}
+
+fn of_connection(error: &RedisError, stage: Stage) -> (ErrorKind, Effect) {
+    match error.kind() {
+        Kind::Io if error.is_timeout() && stage == Stage::Sent => {
+            (ErrorKind::TimedOut, Effect::Unknown)
+        }
+        Kind::Io => (ErrorKind::Unreachable, Effect::Unknown),
+        _ => (ErrorKind::Refused, Effect::Unknown),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(code: &str) -> RedisError {
+        redis::make_extension_error(code.to_owned(), None)
+    }
+
+    fn outcome(error: RedisError, stage: Stage, unanswered: bool) -> (ErrorKind, Effect) {
+        let error = failed(error, Operation::Complete, stage, unanswered);
+        (error.kind(), error.effect())
+    }
+
+    #[test]
+    fn a_refusal_had_no_effect() {
+        for (code, kind) in [
+            ("OOM", ErrorKind::Full),
+            ("READONLY", ErrorKind::ReadOnly),
+            ("LOADING", ErrorKind::NotReady),
+            ("MISCONF", ErrorKind::NotReady),
+            ("WRONGTYPE", ErrorKind::Corrupt),
+            ("NOAUTH", ErrorKind::Refused),
+        ] {
+            assert_eq!(outcome(server(code), Stage::Sent, false), (kind, Effect::None), "{code}");
+        }
+    }
+
+    #[test]
+    fn an_error_that_is_not_known_proves_nothing() {
+        let expected = (ErrorKind::Refused, Effect::Unknown);
+        assert_eq!(outcome(server("ERR"), Stage::Sent, false), expected);
+    }
+
+    #[test]
+    fn the_refusal_of_a_second_copy_says_nothing_about_the_first() {
+        let expected = (ErrorKind::ReadOnly, Effect::Unknown);
+        assert_eq!(outcome(server("READONLY"), Stage::Sent, true), expected);
+    }
+
+    #[test]
+    fn what_was_never_sent_had_no_effect() {
+        let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into();
+        let expected = (ErrorKind::Unreachable, Effect::None);
+        assert_eq!(outcome(refused(), Stage::Connecting, false), expected);
+        let expected = (ErrorKind::Unreachable, Effect::Unknown);
+        assert_eq!(outcome(refused(), Stage::Sent, false), expected);
+    }
+}

@@ -1,0 +1,216 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use redis::{AsyncConnectionConfig, Client, RedisError};
+use tokio::sync::watch;
+
+use super::server_time::ServerTime;
+use crate::protocol::Timestamp;
+
+/// How long a failed connect answers for: while Redis is down, requests do not each knock.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How old a connection must be before a server that is no master is asked for again.
+const SETTLED: Duration = Duration::from_millis(100);
+
+/// After this long without an acknowledgement a connection is dead, however quiet the network is.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
+
+/// How often a quiet connection is then asked for a sign of life.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// How many calls may wait for their turn to be written.
+const QUEUE: usize = 512;
+
+/// One connection to Redis, shared by all calls and made when it is needed.
+///
+/// Connecting happens in a task of its own: callers come and go, and a caller with little time left
+/// must not take the connection of the others with it. All who need one meanwhile wait for the same
+/// attempt. The connection manager of the `redis` crate is not used, since it stops connecting for
+/// good when a server answers the handshake with an error such as `LOADING`.
+#[derive(Clone)]
+pub(super) struct Lane(Arc<Inner>);
+
+struct Inner {
+    client: Client,
+    connect_timeout: Duration,
+    time: Arc<ServerTime>,
+    state: Mutex<State>,
+}
+
+enum State {
+    Idle,
+    Connecting(watch::Receiver<Option<Result<Live, RedisError>>>),
+    Live(Live),
+    Failed { error: RedisError, until: Duration },
+}
+
+/// A connection. Clones of it share one socket.
+#[derive(Clone)]
+pub(super) struct Live {
+    pub(super) connection: MultiplexedConnection,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    since: Duration,
+    /// When the last reply came, in microseconds of this machine's clock.
+    heard: AtomicU64,
+}
+
+impl Live {
+    fn new(connection: MultiplexedConnection) -> Self {
+        let live = Self {
+            connection,
+            shared: Arc::new(Shared { since: ServerTime::here(), heard: AtomicU64::new(0) }),
+        };
+        live.hear();
+        live
+    }
+
+    /// Notes that a reply came.
+    pub(super) fn hear(&self) {
+        self.shared.heard.store(ServerTime::here_in_micros(), Ordering::Relaxed);
+    }
+
+    fn heard(&self) -> Duration {
+        Duration::from_micros(self.shared.heard.load(Ordering::Relaxed))
+    }
+}
+
+impl Lane {
+    pub(super) fn new(client: Client, connect_timeout: Duration, time: Arc<ServerTime>) -> Self {
+        let state = Mutex::new(State::Idle);
+        Self(Arc::new(Inner { client, connect_timeout, time, state }))
+    }
+
+    /// The connection, made first if there is none.
+    pub(super) async fn connection(&self) -> Result<Live, RedisError> {
+        loop {
+            let mut attempt = match &mut *self.state() {
+                State::Live(live) => return Ok(live.clone()),
+                State::Connecting(attempt) => attempt.clone(),
+                State::Failed { error, until } if ServerTime::here() < *until => {
+                    return Err(error.clone());
+                }
+                state => self.connect(state),
+            };
+            match attempt.wait_for(Option::is_some).await.map(|ended| ended.clone()) {
+                Ok(Some(ended)) => return ended,
+                // The task is gone with its runtime; the next one is spawned on this one.
+                _ => self.forget_attempt(&attempt),
+            }
+        }
+    }
+
+    /// Gives up a connection; calls that wait on it for a reply go on waiting.
+    pub(super) fn replace(&self, dead: &Live) {
+        let mut state = self.state();
+        if matches!(&*state, State::Live(live) if Arc::ptr_eq(&live.shared, &dead.shared)) {
+            *state = State::Idle;
+            tracing::debug!(address = %self.address(), "Redis connection given up");
+        }
+    }
+
+    /// Gives up a connection to a server that is no longer the master, unless it is new: then this
+    /// is what the address leads to for now, and connecting again and again would only add load.
+    pub(super) fn replace_settled(&self, readonly: &Live) {
+        if ServerTime::here().saturating_sub(readonly.shared.since) > SETTLED {
+            self.replace(readonly);
+        }
+    }
+
+    /// Gives up a connection on which nothing has come since a call that timed out was sent, unless
+    /// that call had too little time to tell.
+    pub(super) fn replace_silent(&self, sent: Duration) {
+        if ServerTime::here().saturating_sub(sent) < SETTLED {
+            return;
+        }
+        let silent = match &*self.state() {
+            State::Live(live) if live.heard() < sent => Some(live.clone()),
+            _ => None,
+        };
+        if let Some(live) = silent {
+            self.replace(&live);
+        }
+    }
+
+    pub(super) fn address(&self) -> &redis::ConnectionAddr {
+        self.0.client.get_connection_info().addr()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connect(&self, state: &mut State) -> watch::Receiver<Option<Result<Live, RedisError>>> {
+        let (ended, attempt) = watch::channel(None);
+        *state = State::Connecting(attempt.clone());
+        let lane = self.clone();
+        tokio::spawn(async move {
+            let result = lane.0.open().await;
+            if let Err(error) = &result {
+                tracing::debug!(address = %lane.address(), %error, "connecting to Redis failed");
+            }
+            *lane.state() = match &result {
+                Ok(live) => State::Live(live.clone()),
+                Err(error) => {
+                    State::Failed { error: error.clone(), until: ServerTime::here() + PAUSE }
+                }
+            };
+            ended.send_replace(Some(result));
+        });
+        attempt
+    }
+
+    fn forget_attempt(&self, lost: &watch::Receiver<Option<Result<Live, RedisError>>>) {
+        let mut state = self.state();
+        if matches!(&*state, State::Connecting(attempt) if attempt.same_channel(lost)) {
+            *state = State::Idle;
+        }
+    }
+}
+
+impl Inner {
+    /// Connects and asks for the time; the scripts are loaded when they are missed.
+    async fn open(&self) -> Result<Live, RedisError> {
+        // Every verb is bounded by the time it was given, and a second timer per call would add
+        // nothing but its cost.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(QUEUE);
+        let mut connection =
+            self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let sent = ServerTime::here();
+        let asked = async {
+            let time: (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
+            Ok::<_, RedisError>(time)
+        };
+        let (seconds, micros) = tokio::time::timeout(self.connect_timeout, asked)
+            .await
+            .map_err(|elapsed| std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed))??;
+        self.time.relearn(Timestamp::from_micros(seconds * 1_000_000 + micros), sent);
+        Ok(Live::new(connection))
+    }
+}
+
+/// The same client with sockets that send at once and notice when the other end is gone. What the
+/// caller has set stays.
+pub(super) fn tuned(client: Client) -> Client {
+    let info = client.get_connection_info();
+    let mut settings: TcpSettings = info.tcp_settings().clone().set_nodelay(true);
+    if settings.keepalive().is_none() {
+        let keepalive = TcpKeepalive::new().with_time(UNACKNOWLEDGED).with_interval(PROBE);
+        settings = settings.set_keepalive(keepalive);
+    }
+    #[cfg(target_os = "linux")]
+    if settings.user_timeout().is_none() {
+        settings = settings.set_user_timeout(UNACKNOWLEDGED);
+    }
+    // Opening a client only stores the address; one that was valid stays so.
+    Client::open(info.clone().set_tcp_settings(settings)).unwrap_or(client)
+}

@@ -1,0 +1,122 @@
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use redis::{Cmd, Script, Value};
+
+use crate::protocol::{FenceToken, Grant, Timestamp};
+
+/// A verb as it runs inside Redis. One round trip by its hash; its text goes along only when Redis
+/// does not know it.
+pub(super) struct Verb(LazyLock<(Script, &'static str)>);
+
+/// A flagged script may write into a full Redis. `begin` may not: new work is refused, and what is
+/// running can always finish.
+macro_rules! verb {
+    ($first_line:literal, $file:literal) => {
+        Verb(LazyLock::new(|| {
+            let text = concat!($first_line, include_str!("prelude.lua"), include_str!($file));
+            (Script::new(text), text)
+        }))
+    };
+}
+
+pub(super) static BEGIN: Verb = verb!("#!lua\n", "begin.lua");
+pub(super) static RENEW: Verb = verb!("#!lua flags=allow-oom\n", "renew.lua");
+pub(super) static COMPLETE: Verb = verb!("#!lua flags=allow-oom\n", "complete.lua");
+pub(super) static RELEASE: Verb = verb!("#!lua flags=allow-oom\n", "release.lua");
+pub(super) static RESOLVE: Verb = verb!("#!lua flags=allow-oom\n", "resolve.lua");
+
+impl Verb {
+    /// The beginning of the command that runs it; what follows are the arguments of the verb.
+    pub(super) fn command(&self, with_text: bool, key: &[u8], deadline: Timestamp) -> Cmd {
+        let (script, text) = &*self.0;
+        let mut command = Cmd::with_capacity(10, 256);
+        match with_text {
+            true => command.arg("EVAL").arg(text),
+            false => command.arg("EVALSHA").arg(script.get_hash()),
+        };
+        command.arg(1).arg(key).arg(deadline.as_micros());
+        command
+    }
+}
+
+/// What a script answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The deadline had passed.
+    Late,
+    /// `begin`: the slot is now the attempt's.
+    Claimed { taken_over: bool, grant: Grant },
+    /// Any other verb: done.
+    Applied,
+    /// Nothing was written; this is what the slot holds.
+    Found(Option<Bytes>),
+    /// Nothing was written; what the slot holds is too large to be handed through a script.
+    Large,
+}
+
+impl Answer {
+    /// Takes a reply apart, into the moment on Redis's clock and the answer.
+    pub(super) fn parse(reply: Value) -> Option<(Timestamp, Self)> {
+        let Value::Array(parts) = reply else { return None };
+        let mut parts = parts.into_iter();
+        let now = Timestamp::from_micros(number(parts.next()?)?);
+        let Some(first) = parts.next() else { return Some((now, Self::Late)) };
+        let answer = match (first, parts.next(), parts.next()) {
+            (Value::Int(way @ (1 | 2)), Some(fence), Some(attempt)) => {
+                let fence = FenceToken::from_number(number(fence)?);
+                let number = u32::try_from(number(attempt)?).ok()?;
+                Self::Claimed { taken_over: way == 2, grant: Grant { number, fence } }
+            }
+            (Value::Int(1), None, None) => Self::Applied,
+            (Value::Int(0), None, None) => Self::Large,
+            (value, None, None) => Self::Found(bytes(value)?),
+            _ => return None,
+        };
+        Some((now, answer))
+    }
+}
+
+/// A string, or nothing where there is none.
+pub(super) fn bytes(value: Value) -> Option<Option<Bytes>> {
+    match value {
+        Value::BulkString(bytes) => Some(Some(bytes.into())),
+        Value::Nil => Some(None),
+        _ => None,
+    }
+}
+
+/// A number, as Redis answers it from a script or as text.
+pub(super) fn number(value: Value) -> Option<u64> {
+    match value {
+        Value::Int(number) => u64::try_from(number).ok(),
+        Value::BulkString(text) => std::str::from_utf8(&text).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_of_another_form_is_not_an_answer() {
+        for reply in [
+            Value::Nil,
+            Value::Okay,
+            Value::Array(vec![]),
+            Value::Array(vec![Value::Int(-1)]),
+            Value::Array(vec![Value::Int(5), Value::Okay]),
+            Value::Array(vec![Value::Int(5), Value::Int(2)]),
+            Value::Array(vec![Value::Int(5), Value::Int(1), Value::Int(7)]),
+        ] {
+            assert_eq!(Answer::parse(reply.clone()), None, "{reply:?}");
+        }
+    }
+
+    #[test]
+    fn a_moment_alone_is_late() {
+        let reply = Value::Array(vec![Value::Int(5)]);
+        assert_eq!(Answer::parse(reply), Some((Timestamp::from_micros(5), Answer::Late)));
+    }
+}
