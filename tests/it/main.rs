@@ -1,0 +1,8 @@
+//! All integration tests, in one binary.
+
+#![allow(unreachable_pub, reason = "nothing outside reaches into a test binary")]
+
+mod codec;
+mod contract;
+mod redis_store;
+mod support;

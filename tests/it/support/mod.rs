@@ -1,0 +1,4 @@
+//! What several modules of tests need.
+
+pub mod redis;
+pub mod wire;

@@ -1,0 +1,218 @@
+//! A TCP proxy in front of Redis that counts what goes over the wire and can lose replies.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What happens to a reply that is lost.
+#[derive(Clone, Copy, Debug)]
+pub enum Loss {
+    /// It is swallowed, and the connection goes on as if there had been none.
+    Silence,
+    /// It is swallowed, and the connection is closed.
+    Close,
+}
+
+/// Where a command is held for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// Before it reaches Redis.
+    Request,
+    /// After Redis has carried it out, before the answer reaches the server.
+    Reply,
+}
+
+#[derive(Debug, Default)]
+struct Traffic {
+    /// The names of all commands, in order.
+    commands: Vec<String>,
+    replies: usize,
+    /// Lose the reply to the next command of this name.
+    lose: Option<(&'static str, Loss)>,
+    /// Hold the command of this number, counted from 0 since the last reset.
+    hold: Option<(usize, Point)>,
+    held: bool,
+    /// Set Redis's clock back in its next answer to TIME.
+    set_back: Option<Duration>,
+}
+
+/// A proxy on a port of its own. It lives as long as the runtime of the test.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    port: u16,
+    traffic: Arc<Mutex<Traffic>>,
+}
+
+impl Wire {
+    pub async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let wire = Self {
+            port: listener.local_addr().expect("its address").port(),
+            traffic: Arc::default(),
+        };
+        let traffic = Arc::clone(&wire.traffic);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
+                tokio::spawn(forward(client, server, Arc::clone(&traffic)));
+            }
+        });
+        wire
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Forgets what has gone over the wire so far.
+    pub fn reset(&self) {
+        let mut traffic = self.traffic.lock().unwrap();
+        *traffic = Traffic::default();
+    }
+
+    /// The names of the commands since then, in order.
+    pub fn commands(&self) -> Vec<String> {
+        self.traffic.lock().unwrap().commands.clone()
+    }
+
+    /// How many replies came back since then.
+    pub fn replies(&self) -> usize {
+        self.traffic.lock().unwrap().replies
+    }
+
+    /// Holds a command for good, and all that its connection carries after it. Commands are counted
+    /// from 0 since the last reset.
+    pub fn hold(&self, number: usize, point: Point) {
+        self.traffic.lock().unwrap().hold = Some((number, point));
+    }
+
+    /// Whether a command is held.
+    pub fn holds(&self) -> bool {
+        self.traffic.lock().unwrap().held
+    }
+
+    /// Loses the reply to the next command of this name.
+    pub fn lose(&self, command: &'static str, loss: Loss) {
+        self.traffic.lock().unwrap().lose = Some((command, loss));
+    }
+
+    /// Sets Redis's clock back, but only in its next answer to TIME: to the store it then looks as
+    /// if the clock was set forward afterwards.
+    pub fn set_back(&self, span: Duration) {
+        self.traffic.lock().unwrap().set_back = Some(span);
+    }
+}
+
+type Shared = Arc<Mutex<Traffic>>;
+
+async fn forward(client: TcpStream, server: TcpStream, traffic: Shared) {
+    let (_, _) = (client.set_nodelay(true), server.set_nodelay(true));
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let waiting = Mutex::default();
+    tokio::select! {
+        () = requests(from_client, to_server, &waiting, &traffic) => {}
+        () = replies(from_server, to_client, &waiting, &traffic) => {}
+    }
+}
+
+async fn requests(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    waiting: &Mutex<VecDeque<(usize, String)>>,
+    traffic: &Shared,
+) {
+    let mut buffer = Vec::new();
+    while from.read_buf(&mut buffer).await.is_ok_and(|read| read > 0) {
+        while let Some((message, name)) = take(&mut buffer) {
+            let number = {
+                let mut traffic = traffic.lock().unwrap();
+                traffic.commands.push(name.clone());
+                traffic.commands.len() - 1
+            };
+            waiting.lock().unwrap().push_back((number, name));
+            hold(traffic, number, Point::Request).await;
+            if to.write_all(&message).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn replies(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    waiting: &Mutex<VecDeque<(usize, String)>>,
+    traffic: &Shared,
+) {
+    let mut buffer = Vec::new();
+    while from.read_buf(&mut buffer).await.is_ok_and(|read| read > 0) {
+        while let Some((mut message, seconds)) = take(&mut buffer) {
+            let (number, answered) = waiting.lock().unwrap().pop_front().unwrap_or_default();
+            hold(traffic, number, Point::Reply).await;
+            let loss = {
+                let mut traffic = traffic.lock().unwrap();
+                traffic.replies += 1;
+                if answered == "TIME"
+                    && let Some(span) = traffic.set_back.take()
+                {
+                    let earlier = seconds.parse::<u64>().expect("seconds") - span.as_secs();
+                    message = format!("*2\r\n$10\r\n{earlier}\r\n$1\r\n0\r\n").into();
+                }
+                traffic.lose.take_if(|(command, _)| *command == answered)
+            };
+            let gone = match loss {
+                Some((_, Loss::Close)) => true,
+                Some((_, Loss::Silence)) => false,
+                None => to.write_all(&message).await.is_err(),
+            };
+            if gone {
+                return;
+            }
+        }
+    }
+}
+
+/// Never returns, if the command of this number is to be held here.
+async fn hold(traffic: &Shared, number: usize, point: Point) {
+    let held = {
+        let mut traffic = traffic.lock().unwrap();
+        traffic.held |= traffic.hold == Some((number, point));
+        traffic.hold == Some((number, point))
+    };
+    if held {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Takes one whole message off the front, with the first word of it.
+fn take(buffer: &mut Vec<u8>) -> Option<(Vec<u8>, String)> {
+    let mut word = String::new();
+    let end = end_of_message(buffer, 0, &mut word)?;
+    Some((buffer.drain(..end).collect(), word))
+}
+
+/// Where the RESP value that begins at `start` ends, if all of it is there.
+fn end_of_message(buffer: &[u8], start: usize, word: &mut String) -> Option<usize> {
+    let line = buffer.get(start..)?.windows(2).position(|pair| pair == b"\r\n")? + start;
+    let after = line + 2;
+    let number = || std::str::from_utf8(&buffer[start + 1..line]).ok()?.parse::<i64>().ok();
+    match buffer[start] {
+        b'*' => {
+            (0..number()?).try_fold(after, |position, _| end_of_message(buffer, position, word))
+        }
+        b'$' => {
+            let Ok(len) = usize::try_from(number()?) else { return Some(after) };
+            let text = buffer.get(after..after + len + 2)?;
+            if word.is_empty() {
+                *word = String::from_utf8_lossy(&text[..len]).into_owned();
+            }
+            Some(after + len + 2)
+        }
+        _ => Some(after),
+    }
+}
