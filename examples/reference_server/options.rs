@@ -1,0 +1,190 @@
+//! The command line. Every bad value ends the process with exit code 2.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use http::Method;
+use tower_idempotency::{FingerprintPolicy, Guarantee, Scope};
+
+/// An axum server with every knob of tower-idempotency on its command line.
+#[derive(Debug, Parser)]
+#[command(name = "reference_server")]
+pub(crate) struct Options {
+    /// Where to listen; port 0 asks for any free port.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+
+    /// Where records live: `memory` or `redis://host:port/db`.
+    #[arg(long, value_name = "STORE", default_value = "memory", value_parser = store)]
+    pub(crate) store: StoreOption,
+
+    /// The protected methods.
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "POST,PATCH",
+        value_delimiter = ',',
+        value_parser = method
+    )]
+    pub(crate) methods: Vec<Method>,
+
+    /// Refuse requests without a key.
+    #[arg(long)]
+    pub(crate) require_key: bool,
+
+    /// What a concurrent request gets: `reject`.
+    #[arg(long, value_name = "WHAT", default_value = "reject", value_parser = in_flight)]
+    pub(crate) in_flight: InFlight,
+
+    /// How long an unrenewed claim keeps others out.
+    #[arg(long, value_name = "MS", value_parser = millis)]
+    pub(crate) lease_ms: Option<Duration>,
+
+    /// How long a completed record answers. Where it is shorter than two leases and no lease is
+    /// given, the lease is a quarter of it.
+    #[arg(long, value_name = "MS", value_parser = millis)]
+    pub(crate) retention_ms: Option<Duration>,
+
+    /// How long the store may take to answer.
+    #[arg(long, value_name = "MS", value_parser = millis)]
+    pub(crate) store_timeout_ms: Option<Duration>,
+
+    /// What happens to ambiguous outcomes and abandoned claims.
+    #[arg(long, value_enum, default_value_t = GuaranteeOption::AtMostOnce)]
+    guarantee: GuaranteeOption,
+
+    /// Where a key names one operation.
+    #[arg(long, value_enum, default_value_t = ScopeOption::Endpoint)]
+    scope: ScopeOption,
+
+    /// What must not change between retries: `raw` or, with the feature `json`, `json`.
+    #[arg(long, value_name = "SCHEME", default_value = "raw", value_parser = fingerprint)]
+    pub(crate) fingerprint: FingerprintPolicy,
+
+    /// The largest request body.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_request_bytes: Option<usize>,
+
+    /// The largest response body that is stored.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_response_bytes: Option<usize>,
+
+    /// Run unprotected while the store is down.
+    #[arg(long)]
+    pub(crate) fail_open: bool,
+
+    /// The namespace inside the store.
+    #[arg(long, value_name = "NAME", default_value = "reference")]
+    pub(crate) prefix: String,
+
+    /// What must have a record before it counts as stored: `local`.
+    #[arg(long, value_name = "WHAT", default_value = "local", value_parser = durability)]
+    pub(crate) durability: Durability,
+
+    /// A file for one JSON line per handler start and handler end.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ledger: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum StoreOption {
+    Memory,
+    #[cfg(feature = "redis")]
+    Redis(String),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum InFlight {
+    Reject,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Durability {
+    Local,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum GuaranteeOption {
+    AtMostOnce,
+    AtLeastOnce,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ScopeOption {
+    Endpoint,
+    Tenant,
+}
+
+impl Options {
+    pub(crate) const fn guarantee(&self) -> Guarantee {
+        match self.guarantee {
+            GuaranteeOption::AtMostOnce => Guarantee::AtMostOnce,
+            GuaranteeOption::AtLeastOnce => Guarantee::AtLeastOnce,
+        }
+    }
+
+    pub(crate) const fn scope(&self) -> Scope {
+        match self.scope {
+            ScopeOption::Endpoint => Scope::Endpoint,
+            ScopeOption::Tenant => Scope::Tenant,
+        }
+    }
+}
+
+fn store(value: &str) -> Result<StoreOption, String> {
+    let scheme = value.split_once(':').map_or(value, |(scheme, _)| scheme);
+    match scheme {
+        "memory" if value == "memory" => Ok(StoreOption::Memory),
+        #[cfg(feature = "redis")]
+        "redis" => Ok(StoreOption::Redis(value.to_owned())),
+        #[cfg(not(feature = "redis"))]
+        "redis" => Err("this store needs the feature `redis`, which is not compiled in".into()),
+        "redis+cluster" | "redis+sentinel" | "postgres" | "postgresql" | "dynamodb" | "file" => {
+            Err(format!("there is no store for `{scheme}:` yet"))
+        }
+        _ => Err("no such store; there are `memory` and `redis://host:port`".into()),
+    }
+}
+
+fn method(name: &str) -> Result<Method, String> {
+    Method::from_bytes(name.to_ascii_uppercase().as_bytes()).map_err(|error| error.to_string())
+}
+
+fn in_flight(value: &str) -> Result<InFlight, String> {
+    match value.split_once(':') {
+        None if value == "reject" => Ok(InFlight::Reject),
+        Some(("wait", time)) => {
+            millis(time)?;
+            Err("waiting is not supported yet; use `reject`".into())
+        }
+        _ => Err("use `reject`".into()),
+    }
+}
+
+fn durability(value: &str) -> Result<Durability, String> {
+    match value.split_once(':') {
+        None if value == "local" => Ok(Durability::Local),
+        Some(("replicas", count)) => {
+            count.parse::<u32>().map_err(|error| error.to_string())?;
+            Err("waiting for replicas is not supported yet; use `local`".into())
+        }
+        _ => Err("use `local`".into()),
+    }
+}
+
+fn fingerprint(value: &str) -> Result<FingerprintPolicy, String> {
+    match value {
+        "raw" => Ok(FingerprintPolicy::raw()),
+        #[cfg(feature = "json")]
+        "json" => Ok(FingerprintPolicy::json()),
+        #[cfg(not(feature = "json"))]
+        "json" => Err("this needs the feature `json`, which is not compiled in".into()),
+        _ => Err("use `raw` or `json`".into()),
+    }
+}
+
+fn millis(value: &str) -> Result<Duration, String> {
+    value.parse().map(Duration::from_millis).map_err(|error| format!("{error}"))
+}

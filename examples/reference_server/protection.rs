@@ -1,0 +1,73 @@
+//! From the command line to the layer.
+
+use std::error::Error;
+use std::time::Duration;
+
+use tower_idempotency::layer::Builder;
+use tower_idempotency::{
+    IdempotencyLayer, MemoryStore, Policy, Required, StoreFailure, Tenant, Unresolved,
+};
+
+use crate::options::{Durability, InFlight, Options, StoreOption};
+
+/// The lease of a policy that is not given another.
+const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+
+pub(crate) fn layer(options: &Options) -> Result<IdempotencyLayer, Box<dyn Error>> {
+    let mut builder = store(options)?.policy(policy(options));
+    if let Some(timeout) = options.store_timeout_ms {
+        builder = builder.store_timeout(timeout);
+    }
+    Ok(builder.build()?)
+}
+
+fn store(options: &Options) -> Result<Builder, Box<dyn Error>> {
+    let Durability::Local = options.durability;
+    match &options.store {
+        StoreOption::Memory => Ok(IdempotencyLayer::builder(MemoryStore::new(), tenant())),
+        #[cfg(feature = "redis")]
+        StoreOption::Redis(url) => {
+            let store = tower_idempotency::store::RedisStore::connect(url.as_str())?;
+            Ok(IdempotencyLayer::builder(store.prefix(&options.prefix), tenant()))
+        }
+    }
+}
+
+/// The header `X-Tenant`, and one tenant for all requests without it.
+fn tenant() -> Tenant {
+    Tenant::resolve(|parts| match parts.headers.get("x-tenant") {
+        None => Ok("default".to_owned()),
+        Some(name) => name.to_str().map(str::to_owned).map_err(|_| Unresolved::default()),
+    })
+}
+
+fn policy(options: &Options) -> Policy {
+    let InFlight::Reject = options.in_flight;
+    let mut policy = Policy::new()
+        .methods(options.methods.iter().cloned())
+        .guarantee(options.guarantee())
+        .scope(options.scope())
+        .fingerprint(options.fingerprint.clone());
+    if options.require_key {
+        policy = policy.required(Required::always());
+    }
+    if options.fail_open {
+        policy = policy.store_failure(StoreFailure::RunUnprotected);
+    }
+    if let Some(retention) = options.retention_ms {
+        policy = policy.retention(retention);
+        if retention < DEFAULT_LEASE * 2 {
+            policy = policy.lease(retention / 4);
+        }
+    }
+    if let Some(lease) = options.lease_ms {
+        policy = policy.lease(lease);
+    }
+    if let Some(limit) = options.max_request_bytes {
+        policy = policy.request_limit(limit);
+    }
+    if let Some(limit) = options.max_response_bytes {
+        policy = policy.response_limit(limit);
+    }
+    policy
+}
