@@ -275,6 +275,47 @@ async fn a_replica_is_refused_until_it_is_a_master_again() {
     complete(&store, &claim, "done").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_is_busy_with_a_script_is_not_ready() {
+    let server = RedisServer::start(&["--busy-reply-threshold", "20"]);
+    let store = server.store();
+    begin_one(&store).await;
+    std::thread::scope(|scope| {
+        // It ends when it is killed below.
+        scope.spawn(|| server.command(&[b"EVAL", b"while true do end", b"0"]));
+        let begun = tokio::task::block_in_place(|| {
+            std::thread::sleep(Duration::from_millis(200));
+            tokio::runtime::Handle::current().block_on(store.begin(&attempt(slot()), WITHIN))
+        });
+        let killed = server.command(&[b"SCRIPT", b"KILL"]);
+        let error = begun.unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (ErrorKind::NotReady, Effect::None));
+        killed.expect("the script is killed");
+    });
+    begin_one(&store).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_loads_its_data_is_not_ready_and_then_is_at_once() {
+    let mut server = RedisServer::start(&[]);
+    let store = server.store();
+    for _ in 0..30 {
+        begin_one(&store).await;
+    }
+    server.command(&[b"SAVE"]).expect("the data is saved");
+    server.restart_slowly(Duration::from_millis(20));
+    let error = loop {
+        let error = store.begin(&attempt(slot()), WITHIN).await.unwrap_err();
+        if error.kind() != ErrorKind::Unreachable {
+            break error;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::NotReady, Effect::None));
+    server.wait();
+    begin_one(&store).await;
+}
+
 // --- values of somebody else
 
 #[tokio::test]
@@ -329,6 +370,32 @@ async fn wrong_credentials_are_refused_and_not_shown() {
 
     let url = format!("redis://:s3cret-right@127.0.0.1:{}/0", server.port());
     begin_one(&RedisStore::connect(url).expect("a valid address")).await;
+}
+
+#[tokio::test]
+async fn the_rights_that_the_documentation_names_are_enough() {
+    let server = RedisServer::start(DURABLE);
+    let rights = "on >word ~idempotency:* +evalsha +eval +time +getrange +get +set +setrange \
+                  +append +pexpire +strlen +pttl +info";
+    let user = [&["ACL", "SETUSER", "store"][..], &rights.split_whitespace().collect::<Vec<_>>()];
+    let user: Vec<_> = user.concat().into_iter().map(str::as_bytes).collect();
+    server.command(&user).expect("the user is made");
+    let url = format!("redis://store:word@127.0.0.1:{}/0", server.port());
+    let store = RedisStore::connect(url).expect("a valid address");
+
+    assert_eq!(store.verify().await.expect("the server is asked"), []);
+    let claim = start(&store).await;
+    assert_eq!(store.renew(&claim, WITHIN).await.expect("renew"), Reply::Applied);
+    complete(&store, &claim, &"x".repeat(5000)).await;
+    let reply = store.begin(&attempt(claim.attempt().slot), WITHIN).await;
+    assert_eq!(replayed(reply), response(&"x".repeat(5000)));
+    assert!(store.look(claim.attempt().slot, WITHIN).await.expect("look").record.is_some());
+    let reply = store.release(start(&store).await.attempt(), Ran::No, HOUR, WITHIN).await;
+    assert_eq!(reply.expect("release"), Reply::Applied);
+    let abandoned = lapsing(&store).await;
+    let (slot, fence) = (abandoned.attempt().slot, abandoned.grant().fence);
+    let reply = store.resolve(slot, fence, &response("operator"), HOUR, WITHIN).await;
+    assert_eq!(reply.expect("resolve"), Reply::Applied);
 }
 
 #[tokio::test]

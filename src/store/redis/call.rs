@@ -78,6 +78,10 @@ impl<'a> Call<'a> {
             }
             // Redis's clock was set forward, or this is another server: its time is known now.
             self.time.relearn(now, self.sent());
+            if repeated && self.unanswered.load(Ordering::Relaxed) {
+                // This copy did nothing, but an earlier one may have been in time.
+                return Err(Error::new(ErrorKind::TimedOut, self.operation, Effect::Unknown));
+            }
             if repeated {
                 return Ok((now, answer));
             }

@@ -53,7 +53,12 @@ pub(super) fn failed(
     };
     let effect = if stage == Stage::Connecting { Effect::None } else { effect };
     let effect = if unanswered { Effect::Unknown } else { effect };
-    Error::new(kind, operation, effect).with_source(error)
+    let error_without_cause = Error::new(kind, operation, effect);
+    // Redis repeats the arguments of a command that it does not know: a key, a part of a record.
+    if error.detail().is_some_and(|detail| detail.contains("args beginning with")) {
+        return error_without_cause.with_source("Redis does not know a command the store needs");
+    }
+    error_without_cause.with_source(error)
 }
 
 /// Redis puts these in front of its errors, inside and outside scripts. It checks all of them before
@@ -119,6 +124,14 @@ mod tests {
     fn the_refusal_of_a_second_copy_says_nothing_about_the_first() {
         let expected = (ErrorKind::ReadOnly, Effect::Unknown);
         assert_eq!(outcome(server("READONLY"), Stage::Sent, true), expected);
+    }
+
+    #[test]
+    fn the_arguments_of_an_unknown_command_are_not_shown() {
+        let detail = "unknown command 'EVALSHA', with args beginning with: 'sha' '1' 'my-key' ";
+        let error = redis::make_extension_error("ERR".to_owned(), Some(detail.to_owned()));
+        let error = failed(error, Operation::Begin, Stage::Sent, false);
+        assert!(!format!("{error:?}").contains("my-key"), "{error:?}");
     }
 
     #[test]

@@ -23,6 +23,12 @@ struct Sample {
     round_trip: Duration,
 }
 
+impl Sample {
+    fn at(&self, here: Duration) -> Timestamp {
+        self.redis.after(here.saturating_sub(self.arrived))
+    }
+}
+
 impl ServerTime {
     /// This machine's clock.
     pub(super) fn here() -> Duration {
@@ -38,9 +44,7 @@ impl ServerTime {
     /// a call is answered with the time instead of being carried out at any time.
     pub(super) fn now(&self) -> Timestamp {
         let sample = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sample.map_or(Timestamp::from_micros(0), |sample| {
-            sample.redis.after(Self::here().saturating_sub(sample.arrived))
-        })
+        sample.map_or(Timestamp::from_micros(0), |sample| sample.at(Self::here()))
     }
 
     /// Learns from a reply to what was sent at `sent`.
@@ -58,7 +62,9 @@ impl ServerTime {
         let new = Sample { redis, arrived, round_trip: arrived.saturating_sub(sent) };
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let better = kept.is_none_or(|kept| {
-            new.round_trip <= kept.round_trip || arrived.saturating_sub(kept.arrived) > STALE
+            let set_back = redis < kept.at(sent);
+            let stale = arrived.saturating_sub(kept.arrived) > STALE;
+            set_back || stale || new.round_trip <= kept.round_trip
         });
         if wrong || better {
             *kept = Some(new);
@@ -82,8 +88,17 @@ mod tests {
         let time = ServerTime::default();
         time.learn(TODAY, ServerTime::here());
         let slow = ServerTime::here().saturating_sub(Duration::from_secs(1));
+        time.learn(TODAY.after(Duration::from_secs(9)), slow);
+        assert!(time.now() < TODAY.after(Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_is_noticed_at_once() {
+        let time = ServerTime::default();
+        time.learn(TODAY, ServerTime::here());
+        let slow = ServerTime::here().saturating_sub(Duration::from_secs(1));
         time.learn(Timestamp::from_micros(7), slow);
-        assert!(time.now() >= TODAY);
+        assert!(time.now() < TODAY);
     }
 
     #[test]
@@ -91,7 +106,7 @@ mod tests {
         let time = ServerTime::default();
         time.learn(TODAY, ServerTime::here());
         let slow = ServerTime::here().saturating_sub(Duration::from_secs(1));
-        time.relearn(Timestamp::from_micros(7), slow);
-        assert!(time.now() < TODAY);
+        time.relearn(TODAY.after(Duration::from_secs(9)), slow);
+        assert!(time.now() >= TODAY.after(Duration::from_secs(9)));
     }
 }

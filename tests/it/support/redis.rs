@@ -90,6 +90,22 @@ impl RedisServer {
         panic!("redis-server does not start again");
     }
 
+    /// Starts it again so that it takes this long to load a key, and does not wait for it.
+    pub fn restart_slowly(&mut self, per_key: Duration) {
+        self.kill();
+        let options = ["--loading-process-events-interval-bytes", "1024", "--key-load-delay"];
+        let delay = per_key.as_micros().to_string();
+        self.spawn(&[&options[..], &[delay.as_str()]].concat());
+    }
+
+    /// Waits until it has loaded its data.
+    pub fn wait(&self) {
+        let (_, pid) = self.running.as_ref().expect("the server runs");
+        while !self.answers(*pid) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Freezes the process.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
@@ -115,21 +131,7 @@ impl RedisServer {
     }
 
     fn try_run(&mut self) -> bool {
-        let mut supervisor = Command::new("sh")
-            .args(["-c", SUPERVISOR, "sh", "--port", &self.port.to_string()])
-            .args(["--bind", "127.0.0.1", "--save", "", "--dir"])
-            .arg(self.dir.path())
-            .args(&self.options)
-            .env("REMOVE", if self.shared { self.dir.path() } else { Path::new("") })
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("sh starts");
-        let mut line = String::new();
-        let stdout = supervisor.stdout.take().expect("its output is a pipe");
-        BufReader::new(stdout).read_line(&mut line).expect("the supervisor says the process id");
-        let pid = line.trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
-        self.running = Some((supervisor, pid));
+        let pid = self.spawn(&[]);
         for _ in 0..1000 {
             if self.answers(pid) {
                 return true;
@@ -141,6 +143,26 @@ impl RedisServer {
         }
         self.kill();
         false
+    }
+
+    fn spawn(&mut self, more: &[&str]) -> Pid {
+        let mut supervisor = Command::new("sh")
+            .args(["-c", SUPERVISOR, "sh", "--port", &self.port.to_string()])
+            .args(["--bind", "127.0.0.1", "--save", "", "--dir"])
+            .arg(self.dir.path())
+            .args(&self.options)
+            .args(more)
+            .env("REMOVE", if self.shared { self.dir.path() } else { Path::new("") })
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sh starts");
+        let mut line = String::new();
+        let stdout = supervisor.stdout.take().expect("its output is a pipe");
+        BufReader::new(stdout).read_line(&mut line).expect("the supervisor says the process id");
+        let pid = line.trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
+        self.running = Some((supervisor, pid));
+        pid
     }
 
     /// Whether this very process answers, and is done with loading.
