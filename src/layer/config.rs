@@ -1,13 +1,14 @@
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::HeaderName;
 
-use super::layer::{IdempotencyLayer, Shared};
+use super::invalid_config::InvalidConfig;
+use super::layer::IdempotencyLayer;
 use super::policy::Policy;
 use super::problem::Problems;
+use super::shared::Shared;
 use super::tenant::Tenant;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::Engine;
@@ -41,43 +42,28 @@ pub struct Builder {
     problems: Problems,
 }
 
-/// Settings that contradict each other or cannot keep what the layer promises.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InvalidConfig {
-    /// A safe method changes nothing, so there is nothing to protect.
-    SafeMethod(Method),
-    /// A record would be forgotten while its operation still runs.
-    RetentionTooShort {
-        /// The retention that was asked for.
-        retention: Duration,
-        /// The lease that was asked for.
-        lease: Duration,
-    },
-    /// A lease, a time limit or a timeout is zero.
-    NoTime,
-    /// Not a header name, or none at all.
-    HeaderName,
-}
+impl IdempotencyLayer {
+    /// A layer with the defaults of [`Policy`]: it protects POST and PATCH requests that carry a
+    /// key, at most once, for 24 hours.
+    ///
+    /// ```
+    /// use tower_idempotency::{IdempotencyLayer, MemoryStore, Tenant};
+    ///
+    /// let layer = IdempotencyLayer::new(MemoryStore::new(), Tenant::single());
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "the defaults are valid")]
+    pub fn new(store: impl Store, tenant: Tenant) -> Self {
+        Self::builder(store, tenant).build().expect("the defaults are valid")
+    }
 
-impl fmt::Display for InvalidConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SafeMethod(method) => {
-                write!(f, "{method} is a safe method and cannot be protected")
-            }
-            Self::RetentionTooShort { retention, lease } => write!(
-                f,
-                "a retention of {retention:?} is shorter than two leases of {lease:?}: a record \
-                 could be forgotten while its operation still runs"
-            ),
-            Self::NoTime => f.write_str("lease, max_run and the store timeout must not be zero"),
-            Self::HeaderName => f.write_str("at least one valid header name is needed"),
-        }
+    /// A layer with other settings.
+    #[must_use]
+    pub fn builder(store: impl Store, tenant: Tenant) -> Builder {
+        Builder::new(store, tenant)
     }
 }
-
-impl std::error::Error for InvalidConfig {}
 
 impl Builder {
     pub(super) fn new(store: impl Store, tenant: Tenant) -> Self {
@@ -186,6 +172,6 @@ impl Builder {
             problems: self.problems,
             warned: std::sync::Once::new(),
         };
-        Ok(IdempotencyLayer::from(shared))
+        Ok(IdempotencyLayer(Arc::new(shared)))
     }
 }

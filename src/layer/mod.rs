@@ -145,6 +145,7 @@ mod extract;
 mod fingerprint;
 mod future;
 mod headers;
+mod invalid_config;
 #[expect(clippy::module_inception, reason = "the tower-http shape: layer, service, future, body")]
 mod layer;
 mod options;
@@ -154,14 +155,16 @@ mod receive;
 mod replay;
 mod route;
 mod service;
+mod shared;
 mod tenant;
 
 pub use self::body::{RequestBody, ResponseBody};
-pub use self::config::{Builder, InvalidConfig};
+pub use self::config::Builder;
 #[cfg(feature = "axum")]
 pub use self::extract::MissingClaim;
 pub use self::fingerprint::FingerprintPolicy;
 pub use self::future::ResponseFuture;
+pub use self::invalid_config::InvalidConfig;
 pub use self::layer::{Drain, IdempotencyLayer};
 pub use self::options::{Required, Scope, StoreFailure};
 pub use self::policy::Policy;

@@ -6,9 +6,9 @@ use http::header::HeaderMap;
 use http::request::Parts;
 use http::{HeaderName, Method, StatusCode};
 
-use super::config::InvalidConfig;
 use super::fingerprint::FingerprintPolicy;
 use super::headers::StoredHeaders;
+use super::invalid_config::InvalidConfig;
 use super::options::{Required, Scope, StoreFailure};
 use crate::engine::{Terms, Verdict};
 use crate::protocol::{Guarantee, KeySyntax};

@@ -15,12 +15,12 @@ use tracing::Instrument as _;
 use super::body::{RequestBody, ResponseBody, Whole};
 use super::capture::{Captured, capture};
 use super::future::ResponseFuture;
-use super::layer::Shared;
 use super::options::Scope;
 use super::policy::Policy;
 use super::receive::{Received, receive};
 use super::replay::{outcome_of, replay};
 use super::route;
+use super::shared::Shared;
 use super::tenant::Unresolved;
 use crate::engine::{
     Admission, Answer, Conclusion, Held, Rejection, Run, RunningClaim, Settled, Supervised, Verdict,

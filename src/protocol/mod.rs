@@ -10,6 +10,7 @@
 //! [`Record`] is what a slot holds, and an [`Outcome`] is what is replayed from it.
 
 mod apply;
+mod binary;
 mod claim;
 mod codec;
 mod digest;
@@ -21,8 +22,9 @@ mod slot;
 mod time;
 
 pub use apply::{Found, Operation, Reply, Verb, apply};
+pub use binary::InvalidRecord;
 pub use claim::{Attempt, Claim, FenceToken, Grant, Guarantee, Nonce, Ran};
-pub use codec::{HEADER_LEN, InvalidRecord, RECORD_VERSION};
+pub use codec::{HEADER_LEN, RECORD_VERSION};
 pub use digest::Secret;
 pub use fingerprint::{Fingerprint, Fingerprinter, RequestParts, Scheme};
 pub use key::{IdempotencyKey, InvalidKey, KeySyntax};

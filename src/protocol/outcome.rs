@@ -2,7 +2,7 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::codec::{InvalidRecord, Reader, put_bytes};
+use super::binary::{InvalidRecord, Reader, put_bytes};
 
 /// What a completed record holds and a replay is made of.
 #[derive(Clone, PartialEq, Eq)]

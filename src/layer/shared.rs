@@ -1,0 +1,68 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Once};
+
+use http::{HeaderName, HeaderValue, Request};
+
+use super::policy::Policy;
+use super::problem::Problems;
+use super::route;
+use super::tenant::Tenant;
+use crate::engine::{Engine, RunningClaim};
+use crate::protocol::{IdempotencyKey, InvalidKey, Secret};
+
+/// What all services of one layer share.
+pub(super) struct Shared {
+    pub(super) engine: Arc<Engine>,
+    pub(super) tenant: Tenant,
+    pub(super) policy: Arc<Policy>,
+    pub(super) routes: HashMap<String, Arc<Policy>>,
+    pub(super) names: Vec<HeaderName>,
+    pub(super) marker: HeaderName,
+    pub(super) secret: Option<Secret>,
+    pub(super) problems: Problems,
+    pub(super) warned: Once,
+}
+
+impl Shared {
+    /// The policy that applies to a request, if any does.
+    pub(super) fn policy_for<B>(&self, request: &Request<B>) -> Option<&Arc<Policy>> {
+        let policy = if self.routes.is_empty() {
+            &self.policy
+        } else {
+            let route = route::template(request.extensions()).unwrap_or(request.uri().path());
+            self.routes.get(route).unwrap_or(&self.policy)
+        };
+        if !policy.methods.contains(request.method()) {
+            return None;
+        }
+        if request.extensions().get::<RunningClaim>().is_some() {
+            self.warned.call_once(|| {
+                tracing::warn!(
+                    "two idempotency layers around one handler: only the outer one acts"
+                );
+            });
+            return None;
+        }
+        Some(policy)
+    }
+
+    /// The one header line that carries a key.
+    pub(super) fn line<'a, B>(
+        &self,
+        request: &'a Request<B>,
+    ) -> Result<Option<&'a HeaderValue>, InvalidKey> {
+        let mut lines = self.names.iter().flat_map(|name| request.headers().get_all(name));
+        match (lines.next(), lines.next()) {
+            (line, None) => Ok(line),
+            (_, Some(_)) => Err(InvalidKey::Repeated),
+        }
+    }
+
+    pub(super) fn key(line: &HeaderValue, policy: &Policy) -> Result<IdempotencyKey, InvalidKey> {
+        let key = IdempotencyKey::parse(line.as_bytes(), &policy.key_syntax)?;
+        match &policy.key_validator {
+            Some(accepts) if !accepts(key.as_str()) => Err(InvalidKey::Refused),
+            _ => Ok(key),
+        }
+    }
+}
