@@ -40,8 +40,8 @@ impl FingerprintPolicy {
     /// A JSON body in its canonical form (RFC 8785), so that white space, the order of members and
     /// the spelling of numbers and strings do not matter.
     ///
-    /// A body that is not JSON, or holds an integer beyond ±2^53 that the canonical form would
-    /// round, counts byte for byte.
+    /// A body that is not JSON, names a member of an object twice, or holds an integer beyond ±2^53
+    /// that the canonical form would round, counts byte for byte.
     #[cfg(feature = "json")]
     #[must_use]
     pub const fn json() -> Self {
@@ -123,7 +123,8 @@ fn fingerprinter(scheme: &Scheme, parts: &Parts, secret: Option<&Secret>) -> Fin
 /// The canonical form with a mark in front, or the body as it is with another mark.
 #[cfg(feature = "json")]
 fn canonical(body: &[u8]) -> Option<Vec<u8>> {
-    let value = serde_json::from_slice(body).ok().filter(is_exact);
+    let is_kept = |value: &_| is_exact(value) && members(value) == colons(body);
+    let value = serde_json::from_slice(body).ok().filter(is_kept);
     Some(match value.and_then(|value| serde_json_canonicalizer::to_vec(&value).ok()) {
         Some(canonical) => [b"json ", canonical.as_slice()].concat(),
         None => [b"bytes ", body].concat(),
@@ -152,4 +153,32 @@ fn is_exact(value: &serde_json::Value) -> bool {
         Value::Object(members) => members.values().all(is_exact),
         Value::Null | Value::Bool(_) | Value::String(_) => true,
     }
+}
+
+/// How many members all objects have together. Of two with one name only the last is counted.
+#[cfg(feature = "json")]
+fn members(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::Array(values) => values.iter().map(members).sum(),
+        serde_json::Value::Object(object) => {
+            object.len() + object.values().map(members).sum::<usize>()
+        }
+        _ => 0,
+    }
+}
+
+/// How many colons are outside of strings: one for each member that was written down.
+#[cfg(feature = "json")]
+fn colons(json: &[u8]) -> usize {
+    let (mut colons, mut in_string, mut escaped) = (0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_string = !in_string,
+            b':' if !in_string => colons += 1,
+            _ => {}
+        }
+    }
+    colons
 }
