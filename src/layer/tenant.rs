@@ -41,8 +41,8 @@ impl Tenant {
         Self(Resolver::Single("".into()))
     }
 
-    /// The value of a header, which an outer layer or a gateway must have checked. Without it, or
-    /// with two of them, the request is refused.
+    /// The value of a header, which an outer layer or a gateway must have checked. Without it, with
+    /// an empty one or with two of them, the request is refused.
     ///
     /// # Panics
     /// If `name` is not a header name.
@@ -52,7 +52,7 @@ impl Tenant {
         Self::resolve(move |parts| {
             let mut values = parts.headers.get_all(&name).iter();
             match (values.next().and_then(|value| value.to_str().ok()), values.next()) {
-                (Some(tenant), None) => Ok(tenant.to_owned()),
+                (Some(tenant), None) if !tenant.is_empty() => Ok(tenant.to_owned()),
                 _ => Err(Unresolved::default()),
             }
         })
