@@ -29,6 +29,7 @@
 //! | the response was too large to keep, or a stream | 409 | `Location`, `ETag` | problem [`result-unavailable`](problems#result-unavailable) |
 //! | the handler panicked | 500 | | problem [`handler-failed`](problems#handler-failed) |
 //! | the store is down | 503 | `Retry-After` | problem [`store-unavailable`](problems#store-unavailable) |
+//! | the store goes down while the handler runs | the handler's | the handler's; `Idempotency-Status: unstored` | the handler's; stored once the store is back |
 //!
 //! # The life of a key
 //!
@@ -91,3 +92,7 @@ pub use crate::protocol::{Guarantee, IdempotencyKey, InvalidKey, KeySyntax, Secr
 pub use crate::store::MemoryStore;
 #[cfg(feature = "redis")]
 pub use crate::store::RedisStore;
+
+#[cfg(all(doctest, feature = "axum", feature = "redis"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 /// A body that is in memory as a whole.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Whole {
     data: Bytes,
     trailers: Option<HeaderMap>,
@@ -57,7 +58,6 @@ impl Whole {
 pin_project! {
     /// The body of a request that passed the layer: the client's own where the layer does not
     /// apply, and one that is in memory where it does.
-    #[derive(Debug)]
     pub struct RequestBody<B> {
         #[pin]
         kind: RequestKind<B>,
@@ -65,7 +65,6 @@ pin_project! {
 }
 
 pin_project! {
-    #[derive(Debug)]
     #[project = RequestKindProjection]
     enum RequestKind<B> {
         Original { #[pin] body: B },
@@ -116,7 +115,6 @@ pin_project! {
     /// The body of a response that passed the layer: the handler's own where the layer does not
     /// apply, one from memory for first answers, replays and refusals, and a mixture for a response
     /// that turned out to be too large or too slow to keep.
-    #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
         kind: ResponseKind<B>,
@@ -124,7 +122,6 @@ pin_project! {
 }
 
 pin_project! {
-    #[derive(Debug)]
     #[project = ResponseKindProjection]
     enum ResponseKind<B> {
         Original { #[pin] body: B },
@@ -189,5 +186,28 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
                 hint
             }
         }
+    }
+}
+
+// Neither prints any content.
+
+impl<B> fmt::Debug for RequestBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.kind {
+            RequestKind::Original { .. } => "Original",
+            RequestKind::Whole { .. } => "Whole",
+        };
+        f.debug_tuple("RequestBody").field(&format_args!("{kind}")).finish()
+    }
+}
+
+impl<B> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.kind {
+            ResponseKind::Original { .. } => "Original",
+            ResponseKind::Whole { .. } => "Whole",
+            ResponseKind::Resumed { .. } => "Resumed",
+        };
+        f.debug_tuple("ResponseBody").field(&format_args!("{kind}")).finish()
     }
 }
