@@ -30,6 +30,7 @@ use tower_idempotency::{IdempotencyLayer, MemoryStore, Policy, Required, Running
 
 /// A payments API that cannot charge twice.
 #[derive(Parser)]
+#[command(name = "payments")]
 struct Options {
     /// Where to listen.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
@@ -153,7 +154,6 @@ async fn show_charge(
     }
 }
 
-/// What this merchant has charged so far.
 async fn show_ledger(
     State(ledger): State<Ledger>,
     Extension(merchant): Extension<Merchant>,
