@@ -8,6 +8,9 @@ use crate::store::{Effect, Error, ErrorKind, Operation};
 /// The first pause before a store call is repeated; it doubles from there.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
+/// How much longer than it was given a store may take to say that it could not tell.
+const GRACE: Duration = Duration::from_millis(50);
+
 /// The last answer to a repeated call, and whether a copy of it may still be under way.
 pub(super) struct Call {
     pub(super) result: Result<Reply, Error>,
@@ -31,7 +34,8 @@ impl Engine {
         loop {
             let spent = self.clock.monotonic().saturating_sub(begun);
             let left = self.store_timeout.saturating_sub(spent);
-            let result = match tokio::time::timeout(left, call(left)).await {
+            // A store ends its calls itself, and knows more about them when it does.
+            let result = match tokio::time::timeout(left + GRACE, call(left)).await {
                 Ok(result) => result,
                 Err(_) => Err(Error::new(ErrorKind::TimedOut, verb, Effect::Unknown)),
             };

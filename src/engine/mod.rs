@@ -24,7 +24,7 @@ use crate::protocol::{
     Attempt, FenceToken, Fingerprint, Found, Grant, Guarantee, IdempotencyKey, Outcome, Ran, Reply,
     Scheme, Timestamp,
 };
-use crate::store::{ErasedStore, ErrorKind, Operation};
+use crate::store::{ErasedStore, Error, ErrorKind, Operation};
 
 /// What a handler's answer says about the operation.
 ///
@@ -127,54 +127,49 @@ impl Engine {
     ) -> Admission {
         let sent = self.clock.monotonic();
         let mut call = self.begin_call(&attempt).await;
-        if let Ok(Reply::Found(Found::OtherScheme(scheme))) = &call.result {
-            let Some(fingerprint) = compare(scheme) else {
-                return refuse(Rejection::incomparable());
-            };
+        let mut lost = call.lost;
+        if let Ok(Reply::Found(Found::OtherScheme(scheme))) = &call.result
+            && let Some(fingerprint) = compare(scheme)
+        {
             attempt.fingerprint = fingerprint;
             call = self.begin_call(&attempt).await;
+            lost |= call.lost;
         }
-        let lost_until = call.lost.then(|| sent + self.store_timeout);
-        match call.result {
+        let answer = match call.result {
             Ok(Reply::Started(grant) | Reply::Mine(grant) | Reply::Reclaimed(grant)) => {
                 tracing::debug!(slot = %attempt.slot, attempt = grant.number, "claimed");
+                let lost_until = lost.then(|| sent + self.store_timeout);
                 let claim = attempt.claim(grant);
-                Admission::Proceed(Held::new(claim, terms, named, sent, lost_until, &self.clock))
+                let held = Held::new(claim, terms, named, sent, lost_until, &self.clock);
+                return Admission::Proceed(held);
             }
-            Ok(Reply::Found(found)) => Admission::Answer(answer(found)),
-            Ok(_) => self.unavailable(attempt, terms, named, sent, call.lost),
-            Err(error) => {
-                tracing::warn!(slot = %attempt.slot, error = %Chain(&error), "begin failed");
-                match error.kind() {
-                    ErrorKind::Corrupt => refuse(Rejection::RecordCorrupt),
-                    ErrorKind::Unsupported => refuse(Rejection::RecordUnsupported),
-                    _ => self.unavailable(attempt, terms, named, sent, call.lost),
+            Ok(Reply::Found(found)) => answer(found),
+            failed => match unable(&attempt, &failed) {
+                Rejection::StoreUnavailable { .. } if terms.run_unprotected => {
+                    return Admission::Proceed(self.unprotected(attempt, terms, named));
                 }
-            }
-        }
-    }
-
-    /// The store cannot protect this request: refuse it, or run it all the same where that was
-    /// asked for. An attempt that was given up on and never starts is cancelled (rule C5).
-    fn unavailable(
-        self: &Arc<Self>,
-        attempt: Attempt,
-        terms: Terms,
-        named: (IdempotencyKey, Arc<str>),
-        sent: Duration,
-        lost: bool,
-    ) -> Admission {
-        if terms.run_unprotected {
-            tracing::warn!(slot = %attempt.slot, "running unprotected");
-            let fence = FenceToken::at(Timestamp::from_micros(0).after(self.clock.unix()));
-            let claim = attempt.claim(Grant { number: 1, fence });
-            return Admission::Proceed(Held::unprotected(claim, terms, named, &self.clock));
-        }
+                rejection => Answer::Reject(rejection),
+            },
+        };
         if lost {
+            // A copy of `begin` may land yet, and nobody would run under its claim (rule C5).
             let engine = Arc::clone(self);
             self.work.spawn(async move { engine.cancel(attempt, sent, terms.max_run).await });
         }
-        refuse(Rejection::unavailable())
+        Admission::Answer(answer)
+    }
+
+    /// A run without a claim, where being refused would be worse.
+    fn unprotected(
+        &self,
+        attempt: Attempt,
+        terms: Terms,
+        named: (IdempotencyKey, Arc<str>),
+    ) -> Arc<Held> {
+        tracing::warn!(slot = %attempt.slot, "running unprotected");
+        let fence = FenceToken::at(Timestamp::from_micros(0).after(self.clock.unix()));
+        let claim = attempt.claim(Grant { number: 1, fence });
+        Held::unprotected(claim, terms, named, &self.clock)
     }
 
     /// Polls the work of a claim in place, keeps its lease, and ends it at its limit.
@@ -197,8 +192,15 @@ impl Engine {
     }
 }
 
-const fn refuse(rejection: Rejection) -> Admission {
-    Admission::Answer(Answer::Reject(rejection))
+/// What a client is told when the store did not answer `begin`.
+fn unable(attempt: &Attempt, failed: &Result<Reply, Error>) -> Rejection {
+    let Err(error) = failed else { return Rejection::unavailable() };
+    tracing::warn!(slot = %attempt.slot, error = %Chain(error), "begin failed");
+    match error.kind() {
+        ErrorKind::Corrupt => Rejection::RecordCorrupt,
+        ErrorKind::Unsupported => Rejection::RecordUnsupported,
+        _ => Rejection::unavailable(),
+    }
 }
 
 /// What a client is told about a slot that is not its own.
