@@ -5,4 +5,5 @@
 mod codec;
 mod contract;
 mod redis_store;
+mod rules;
 mod support;

@@ -1,4 +1,11 @@
 //! What several modules of tests need.
 
+pub mod answer;
+pub mod any_store;
+pub mod app;
+pub mod attempt;
+pub mod faulty_store;
+pub mod http;
+pub mod http2;
 pub mod redis;
 pub mod wire;

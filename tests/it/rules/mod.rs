@@ -1,0 +1,15 @@
+//! The rules, one by one, over real sockets and on every store.
+
+mod fingerprint;
+mod handler;
+mod headers;
+mod key;
+mod large;
+mod lease;
+mod outcome;
+mod problem;
+mod rivals;
+mod scope;
+mod store_failure;
+mod tower;
+mod wire;

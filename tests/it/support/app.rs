@@ -1,0 +1,133 @@
+//! A small application around one handler, which counts its runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::request::Parts;
+use http_body_util::BodyExt as _;
+use tower_idempotency::layer::Builder;
+use tower_idempotency::store::Store;
+use tower_idempotency::{IdempotencyLayer, Policy, RunningClaim, Tenant};
+
+use super::http::{Answer, Server};
+
+/// A layer for one tenant, to be built.
+pub fn layer(store: &(impl Store + Clone)) -> Builder {
+    IdempotencyLayer::builder(store.clone(), Tenant::single())
+}
+
+/// A layer for one tenant with this policy.
+pub fn layer_with(store: &(impl Store + Clone), policy: Policy) -> IdempotencyLayer {
+    layer(store).policy(policy).build().expect("a valid policy")
+}
+
+/// One run of the handler.
+#[derive(Debug)]
+pub struct Run {
+    /// Counted from 1.
+    pub number: usize,
+    pub parts: Parts,
+    pub body: Bytes,
+    pub claim: Option<RunningClaim>,
+}
+
+/// An application on a port of its own.
+#[derive(Clone, Debug)]
+pub struct App {
+    pub server: Server,
+    pub runs: Runs,
+}
+
+impl App {
+    /// A handler for all methods and paths, under a layer.
+    pub async fn start<H, F, R>(layer: IdempotencyLayer, handler: H) -> Self
+    where
+        H: Fn(Run) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = R> + Send,
+        R: IntoResponse,
+    {
+        let runs = Runs::default();
+        let router = Router::new().fallback(runs.of(handler)).layer(layer);
+        Self::serve(router, runs).await
+    }
+
+    /// A handler that answers with the number of its run.
+    pub async fn counting(layer: IdempotencyLayer) -> Self {
+        Self::start(layer, |run| async move { run.number.to_string() }).await
+    }
+
+    pub async fn serve(router: Router, runs: Runs) -> Self {
+        Self { server: Server::start(router).await, runs }
+    }
+
+    pub async fn send(&self, request: impl Into<Vec<u8>>) -> Answer {
+        self.server.send(request).await
+    }
+
+    /// How often the handler has begun to run.
+    pub fn runs(&self) -> usize {
+        self.runs.count()
+    }
+}
+
+/// Counts runs.
+#[derive(Clone, Debug, Default)]
+pub struct Runs(Arc<AtomicUsize>);
+
+impl Runs {
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub fn next(&self) -> usize {
+        self.0.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// This handler, counted.
+    pub fn of<H, F, R>(
+        &self,
+        handler: H,
+    ) -> impl Fn(axum::extract::Request) -> BoxFuture + Clone + Send + Sync + 'static
+    where
+        H: Fn(Run) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = R> + Send,
+        R: IntoResponse,
+    {
+        let runs = self.clone();
+        move |request| {
+            let (runs, handler) = (runs.clone(), handler.clone());
+            Box::pin(async move {
+                let number = runs.next();
+                let (parts, body) = request.into_parts();
+                let body = body.collect().await.expect("a whole body").to_bytes();
+                let claim = parts.extensions.get().cloned();
+                handler(Run { number, parts, body, claim }).await.into_response()
+            })
+        }
+    }
+}
+
+type BoxFuture = std::pin::Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// Waits until something is true; fails after a while.
+#[track_caller]
+pub fn eventually(condition: impl Fn() -> bool) -> impl Future<Output = ()> {
+    let location = std::panic::Location::caller();
+    async move {
+        for _ in 0..1000 {
+            if condition() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("it never came true: {location}");
+    }
+}
+
+pub async fn pause(millis: u64) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}
