@@ -1,8 +1,9 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 
 use super::route;
@@ -105,14 +106,19 @@ impl fmt::Debug for FingerprintPolicy {
 }
 
 fn fingerprinter(scheme: &Scheme, parts: &Parts, secret: Option<&Secret>) -> Fingerprinter {
-    let value = |name| parts.headers.get(name).map_or(&[][..], |value| value.as_bytes());
-    let uri = route::original_uri(parts);
+    // Two lines are one list (RFC 9110, section 5.3).
+    let value = |name| {
+        let mut lines = parts.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        let first = lines.next().unwrap_or_default();
+        lines.fold(Cow::Borrowed(first), |list, line| [&list, line].join(&b", "[..]).into())
+    };
+    let uri = route::original_uri(&parts.extensions, &parts.uri);
     let input = RequestParts {
         method: parts.method.as_str(),
         path: uri.path(),
         query: uri.query().unwrap_or_default(),
-        content_type: value(CONTENT_TYPE),
-        content_encoding: value(CONTENT_ENCODING),
+        content_type: &value(CONTENT_TYPE),
+        content_encoding: &value(CONTENT_ENCODING),
     };
     let selected = scheme.headers().flat_map(|name| {
         parts.headers.get_all(name).iter().map(move |value| (name, value.as_bytes()))

@@ -56,7 +56,10 @@ async fn rule_12_everything_that_names_the_operation_counts(store: AnyStore) {
         app.send(other).await.is_refused(422, "key-reused");
     }
     assert!(app.send(first()).await.is_replay());
-    app.send(post("/?a=1&b=2").key("q")).await.is_first("2");
+    let gzip = || keyed("gzip").header("content-encoding", "gzip").body("x");
+    app.send(gzip()).await.is_first("2");
+    app.send(gzip().header("content-encoding", "br")).await.is_refused(422, "key-reused");
+    app.send(post("/?a=1&b=2").key("q")).await.is_first("3");
     app.send(post("/?b=2&a=1").key("q")).await.is_refused(422, "key-reused");
     app.send(post("/?a=%31&b=2").key("q")).await.is_refused(422, "key-reused");
 }
