@@ -169,8 +169,9 @@ impl Arrived {
         let policy = &self.policy;
         let named = policy.route.as_ref().map(|name| name(&self.parts));
         let route = named.as_deref().unwrap_or_else(|| {
-            route::template(&self.parts.extensions)
-                .unwrap_or_else(|| route::original_uri(&self.parts).path())
+            route::template(&self.parts.extensions).unwrap_or_else(|| {
+                route::original_uri(&self.parts.extensions, &self.parts.uri).path()
+            })
         });
         let slot = Slot::derive(
             self.shared.secret.as_ref(),

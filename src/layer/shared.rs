@@ -29,7 +29,9 @@ impl Shared {
         let policy = if self.routes.is_empty() {
             &self.policy
         } else {
-            let route = route::template(request.extensions()).unwrap_or(request.uri().path());
+            let extensions = request.extensions();
+            let route = route::template(extensions)
+                .unwrap_or_else(|| route::original_uri(extensions, request.uri()).path());
             self.routes.get(route).unwrap_or(&self.policy)
         };
         if !policy.methods.contains(request.method()) {

@@ -8,7 +8,7 @@ use axum::routing::{any, post as posted};
 use http::{Response, StatusCode};
 use tower::{Layer as _, service_fn};
 use tower_idempotency::protocol::{IdempotencyKey, KeySyntax, Secret, Slot};
-use tower_idempotency::{IdempotencyLayer, Policy, Scope, Tenant, Unresolved};
+use tower_idempotency::{IdempotencyLayer, Policy, Required, Scope, Tenant, Unresolved};
 
 use crate::support::any_store::{AnyStore, on_every_store};
 use crate::support::app::{App, Runs, layer, layer_with};
@@ -26,6 +26,7 @@ on_every_store![
     rule_11_nested_routers_do_not_share_keys,
     rule_11_plain_services_are_told_apart_by_path,
     rule_11_a_closure_can_name_the_route,
+    rule_11_a_policy_finds_its_route_behind_a_stripped_prefix,
 ];
 
 const KEY: &str = "f81d4fae-7dec-11d0-a765-00a0c91e6bf6";
@@ -239,4 +240,19 @@ async fn rule_11_a_closure_can_name_the_route(store: AnyStore) {
     app.send(post("/v1/charges").key("k")).await.is_first("1");
     app.send(post("/charges").key("k")).await.is_refused(422, "key-reused");
     app.send(post("/v2/charges").key("k")).await.is_first("2");
+}
+
+async fn rule_11_a_policy_finds_its_route_behind_a_stripped_prefix(store: AnyStore) {
+    let layer = layer(&store)
+        .route_policy("/api/charges", Policy::new().required(Required::always()))
+        .route_policy("/refunds", Policy::new().required(Required::always()))
+        .build()
+        .expect("valid");
+    let plain = layer.layer(service_fn(|_: http::Request<_>| async {
+        Ok::<_, std::convert::Infallible>(Response::new(axum::body::Body::from("ran")))
+    }));
+    let router = Router::new().nest_service("/api", plain);
+    let app = App::serve(router, Runs::default()).await;
+    app.send(post("/api/charges")).await.is_refused(400, "key-missing");
+    app.send(post("/api/refunds")).await.is_first("ran");
 }
