@@ -9,6 +9,7 @@ use crate::support::app::{App, eventually, layer, layer_with, pause};
 use crate::support::http::{keyed, post};
 
 on_every_store![
+    the_handler_gets_the_request_as_it_was_sent,
     pipelined_requests_are_answered_in_order,
     http_1_0_is_protected,
     http_2_is_protected,
@@ -18,6 +19,21 @@ on_every_store![
     a_slow_upload_is_claimed_only_when_it_is_complete,
     a_hundred_concurrent_clients_with_one_key_run_it_once,
 ];
+
+async fn the_handler_gets_the_request_as_it_was_sent(store: AnyStore) {
+    let app = App::start(layer(&store).build().expect("valid"), |run| async move {
+        let named = run.parts.headers.get_all("x-twice").iter().count();
+        let key = run.parts.headers["idempotency-key"].to_str().expect("text").to_owned();
+        format!("{key} {} {named} {}", run.parts.uri, run.body.escape_ascii())
+    })
+    .await;
+    let ask = post("/a%20b?c=d").header("x-twice", "1").header("x-twice", "2").key("\"k\";p");
+    let echoed = "\"k\";p /a%20b?c=d 2 \\x00hello\\xff";
+    app.send(ask.clone().body(b"\0hello\xff")).await.is_first(echoed);
+    let chunked = post("/").key("k").chunked(&["he", "llo"], &[("x-trailer", "y")]);
+    app.send(chunked).await.is_first("k / 0 hello");
+    app.send(post("/empty").key("k")).await.is_first("k /empty 0 ");
+}
 
 async fn pipelined_requests_are_answered_in_order(store: AnyStore) {
     let app = App::counting(layer(&store).build().expect("valid")).await;
