@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --example payments
-//! cargo run --example payments --features redis -- --redis redis://127.0.0.1/
+//! cargo run --features redis --example payments -- --redis redis://127.0.0.1/
 //! ```
 //!
 //! It prints lines to paste. With `--redis`, only the idempotency records are in Redis.

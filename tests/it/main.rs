@@ -4,6 +4,7 @@
 
 mod codec;
 mod contract;
+mod faults;
 mod redis_store;
 mod rules;
 mod support;

@@ -7,5 +7,6 @@ pub mod attempt;
 pub mod faulty_store;
 pub mod http;
 pub mod http2;
+pub mod process;
 pub mod redis;
 pub mod wire;

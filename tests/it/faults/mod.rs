@@ -1,0 +1,9 @@
+//! Servers and stores that die, freeze and fill up: the failure windows, each with its number.
+
+mod client;
+mod crash;
+mod deploy;
+mod dropped;
+mod frozen;
+mod lost_reply;
+mod store_down;

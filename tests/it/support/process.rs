@@ -1,0 +1,171 @@
+//! The reference server as a process that can be killed, stopped and ended.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::http::{Answer, Ask, Server, post};
+
+/// One reference server. It is killed when it is dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Process {
+    /// Starts a server on a free port and waits until it listens.
+    pub fn start(store: &str, flags: &[&str]) -> Self {
+        let mut child = Command::new(binary())
+            .args(["--listen", "127.0.0.1:0", "--store", store])
+            .args(flags)
+            .env_remove("RUST_LOG")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the reference server starts");
+        let stdout = child.stdout.take().expect("its output");
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).expect("its first line");
+        let address = line.trim().strip_prefix("listening on http://").unwrap_or_default();
+        let address = address.parse().unwrap_or_else(|_| panic!("it says {line:?}"));
+        Self { child, address }
+    }
+
+    /// Where it listens.
+    pub fn http(&self) -> Server {
+        Server::at(self.address)
+    }
+
+    pub async fn send(&self, request: &Ask) -> Answer {
+        self.http().send(request).await
+    }
+
+    /// How many handlers this process has started.
+    pub async fn executions(&self) -> u64 {
+        let answer = self.http().send(super::http::ask("GET", "/executions")).await;
+        let body: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        body["total"].as_u64().expect("a number")
+    }
+
+    /// Ends it at once, as a crash does.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Waits for its end.
+    pub async fn ended(mut self) -> ExitStatus {
+        for _ in 0..2000 {
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("the server does not end");
+    }
+
+    /// Freezes it.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        kill_process(Pid::from_raw(pid).expect("a process id"), signal).expect("it runs");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What ran, written down by the servers themselves.
+#[derive(Debug)]
+pub struct Ledger(tempfile::NamedTempFile);
+
+impl Ledger {
+    pub fn new() -> Self {
+        Self(tempfile::NamedTempFile::new().expect("a temporary file"))
+    }
+
+    pub fn path(&self) -> &str {
+        self.0.path().to_str().expect("a path in UTF-8")
+    }
+
+    /// The attempt numbers of the handlers that started for a key, in order.
+    pub fn starts(&self, key: &str) -> Vec<u64> {
+        self.events(key, "start")
+    }
+
+    /// The same for those that ended.
+    pub fn ends(&self, key: &str) -> Vec<u64> {
+        self.events(key, "end")
+    }
+
+    fn events(&self, key: &str, event: &str) -> Vec<u64> {
+        let text = std::fs::read_to_string(self.0.path()).expect("the ledger");
+        text.lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"))
+            .filter(|line| line["key"] == key && line["event"] == event)
+            .map(|line| line["attempt"].as_u64().expect("a number"))
+            .collect()
+    }
+}
+
+/// A POST that takes its time.
+pub fn slow(millis: u64, key: &str) -> Ask {
+    post(&format!("/slow/{millis}")).key(key)
+}
+
+/// The same request again and again, until the answer is not 409 `in-progress` or 503.
+pub async fn until_settled(server: &Process, request: &Ask) -> Answer {
+    for _ in 0..1000 {
+        let answer = server.send(request).await;
+        let passing = answer.status == 503
+            || answer.status == 409 && answer.problem()["code"] == "in-progress";
+        if !passing {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the key is never settled");
+}
+
+/// The reference server, built as the tests were.
+fn binary() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        // The tests lie in `<target>/<profile>/deps`.
+        let test = std::env::current_exe().expect("a path");
+        let profile = test.ancestors().nth(2).expect("a folder for the profile");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--all-features", "--example", "reference_server"]);
+        cargo.arg("--target-dir").arg(profile.parent().expect("a target folder"));
+        if profile.ends_with("release") {
+            cargo.arg("--release");
+        }
+        let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
+        assert!(status.success(), "the reference server cannot be built");
+        profile.join("examples/reference_server")
+    })
+}
