@@ -120,15 +120,15 @@ async fn what_cannot_be_stored_never_runs_again_after_the_lease(store: AnyStore)
 }
 
 async fn a_handler_that_outlives_its_lease_never_runs_twice(store: AnyStore) {
-    let policy = Policy::new().lease(Duration::from_millis(100)).guarantee(Guarantee::AtLeastOnce);
-    let app = App::start(layer_with(&store, policy), |_| pause(600)).await;
+    let policy = Policy::new().lease(Duration::from_millis(400)).guarantee(Guarantee::AtLeastOnce);
+    let app = App::start(layer_with(&store, policy), |_| pause(1200)).await;
     let first = tokio::spawn({
         let app = app.clone();
         async move { app.send(keyed("k")).await }
     });
     eventually(|| app.runs() == 1).await;
     for _ in 0..5 {
-        pause(90).await;
+        pause(190).await;
         app.send(keyed("k")).await.is_refused(409, "in-progress");
     }
     assert_eq!(first.await.expect("an answer").status, 200);
@@ -181,8 +181,7 @@ async fn a_client_that_hangs_up_leaves_the_real_answer_and_no_500(store: AnyStor
     drop(connection);
     pause(50).await;
     go.notify_one();
-    pause(100).await;
-    let retry = app.send(keyed("k")).await;
+    let retry = app.settled(keyed("k")).await;
     assert_eq!((retry.status, retry.text(), retry.is_replay()), (201, "the real answer", true));
 }
 

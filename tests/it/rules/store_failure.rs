@@ -8,7 +8,7 @@ use tower_idempotency::{Guarantee, IdempotencyLayer, Policy, StoreFailure};
 use crate::support::any_store::{AnyStore, on_every_store};
 use crate::support::app::{App, eventually, layer, pause};
 use crate::support::faulty_store::{Fault, FaultyStore};
-use crate::support::http::{Answer, Ask, keyed};
+use crate::support::http::{Ask, keyed};
 
 on_every_store![
     rule_26_without_the_store_nothing_runs,
@@ -26,18 +26,6 @@ const TIMEOUT: Duration = Duration::from_millis(150);
 
 fn quick(store: &FaultyStore, policy: Policy) -> IdempotencyLayer {
     layer(store).policy(policy).store_timeout(TIMEOUT).build().expect("valid")
-}
-
-/// Sends until an answer is not `in-progress`.
-async fn settled(app: &App, ask: &Ask) -> Answer {
-    for _ in 0..200 {
-        let answer = app.send(ask).await;
-        if answer.status != 409 {
-            return answer;
-        }
-        pause(20).await;
-    }
-    panic!("still in progress");
 }
 
 async fn rule_26_without_the_store_nothing_runs(store: AnyStore) {
@@ -69,7 +57,7 @@ async fn rule_26_a_claim_whose_grant_was_lost_is_cancelled(store: AnyStore) {
     faulty.fault(Operation::Begin, Fault::LosesReply);
     app.send(keyed("k")).await.is_refused(503, "store-unavailable");
     faulty.recover();
-    settled(&app, &keyed("k")).await.is_first("1");
+    app.settled(keyed("k")).await.is_first("1");
     assert!(app.send(keyed("k")).await.is_replay());
 }
 
@@ -103,7 +91,7 @@ async fn rule_26_an_unprotected_run_keeps_a_claim_that_did_land(store: AnyStore)
     faulty.fault(Operation::Begin, Fault::LosesReply);
     app.send(keyed("k")).await.is_first("1");
     faulty.recover();
-    let replay = settled(&app, &keyed("k")).await;
+    let replay = app.settled(keyed("k")).await;
     assert_eq!((replay.is_replay(), replay.text()), (true, "1"));
 }
 
@@ -118,7 +106,7 @@ async fn rule_27_an_outcome_that_was_not_stored_is_still_the_answer(store: AnySt
         assert_eq!(first.header("idempotency-status"), Some("unstored"));
         app.send(&ask).await.is_refused(409, "in-progress");
         faulty.recover();
-        let replay = settled(&app, &ask).await;
+        let replay = app.settled(&ask).await;
         assert_eq!((replay.is_replay(), replay.text()), (true, "1"));
         assert_eq!(replay.header("idempotency-status"), None);
     }
@@ -145,7 +133,7 @@ async fn rule_27_a_key_is_freed_as_soon_as_the_store_is_back(store: AnyStore) {
     assert_eq!((first.status, first.header("idempotency-status")), (429, None));
     app.send(keyed("k")).await.is_refused(409, "in-progress");
     faulty.recover();
-    assert_eq!(settled(&app, &keyed("k")).await.status, 429);
+    assert_eq!(app.settled(keyed("k")).await.status, 429);
     assert_eq!(app.runs(), 2);
 }
 
@@ -162,7 +150,7 @@ async fn rule_27_at_least_once_answers_503_once_the_claim_may_be_lost(store: Any
     }
     app.send(keyed("k")).await.is_refused(503, "store-unavailable");
     faulty.recover();
-    let replay = settled(&app, &keyed("k")).await;
+    let replay = app.settled(keyed("k")).await;
     assert!(replay.is_replay() || replay.text() == "2", "{replay:?}");
 }
 
@@ -174,12 +162,12 @@ async fn rule_28_a_store_that_hangs_is_given_up_on(store: AnyStore) {
     let answer = bounded(keyed("k")).await.expect("an answer in time");
     answer.is_refused(503, "store-unavailable");
     faulty.recover();
-    settled(&app, &keyed("k")).await.is_first("1");
+    app.settled(keyed("k")).await.is_first("1");
     faulty.fault(Operation::Complete, Fault::Hangs);
     let answer = bounded(keyed("l")).await.expect("an answer in time");
     answer.is_first("2");
     assert_eq!(answer.header("idempotency-status"), Some("unstored"));
     faulty.recover();
-    assert!(settled(&app, &keyed("l")).await.is_replay());
+    assert!(app.settled(keyed("l")).await.is_replay());
     eventually(|| faulty.calls(Operation::Complete) >= 3).await;
 }

@@ -68,6 +68,19 @@ impl App {
         self.server.send(request).await
     }
 
+    /// Sends a request until the first of its kind is no longer in progress.
+    pub async fn settled(&self, request: impl Into<Vec<u8>>) -> Answer {
+        let request = request.into();
+        for _ in 0..500 {
+            let answer = self.send(request.clone()).await;
+            if answer.status != 409 {
+                return answer;
+            }
+            pause(20).await;
+        }
+        panic!("it is still in progress");
+    }
+
     /// How often the handler has begun to run.
     pub fn runs(&self) -> usize {
         self.runs.count()

@@ -62,10 +62,6 @@ impl RedisServer {
         self.port
     }
 
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
     pub fn store(&self) -> RedisStore {
         RedisStore::connect(self.url()).expect("a valid address")
     }
