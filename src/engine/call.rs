@@ -35,7 +35,7 @@ impl Engine {
             let spent = self.clock.monotonic().saturating_sub(begun);
             let left = self.store_timeout.saturating_sub(spent);
             // A store ends its calls itself, and knows more about them when it does.
-            let result = match tokio::time::timeout(left + GRACE, call(left)).await {
+            let result = match tokio::time::timeout(left.saturating_add(GRACE), call(left)).await {
                 Ok(result) => result,
                 Err(_) => Err(Error::new(ErrorKind::TimedOut, verb, Effect::Unknown)),
             };
@@ -51,7 +51,7 @@ impl Engine {
                 ),
             };
             let spent = self.clock.monotonic().saturating_sub(begun);
-            if !passing || spent + pause >= self.store_timeout {
+            if !passing || spent.saturating_add(pause) >= self.store_timeout {
                 return Call { result, lost };
             }
             tokio::time::sleep(pause).await;

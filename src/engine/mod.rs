@@ -11,11 +11,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use self::call::{Call, Chain};
 use self::lease::Renewals;
 pub use self::rejection::Rejection;
+use self::running::Proof;
 pub use self::running::RunningClaim;
 pub(crate) use self::running::{Held, Terms};
 pub(crate) use self::supervise::{Ran as Run, Supervised};
@@ -100,7 +102,13 @@ pub(crate) struct Engine {
     renewals: Renewals,
     /// Everything that must end before the process may.
     work: TaskTracker,
+    /// Kibibytes that may wait in the background for a store that is down, for what is only worth
+    /// an effort: a claim's own outcome always waits.
+    spare: Arc<Semaphore>,
 }
+
+/// How many kibibytes that are.
+const SPARE: usize = 64 << 10;
 
 impl Engine {
     pub(crate) fn new(
@@ -109,7 +117,8 @@ impl Engine {
         store_timeout: Duration,
     ) -> Self {
         let work = TaskTracker::new();
-        Self { store, clock, store_timeout, renewals: Renewals::default(), work }
+        let spare = Arc::new(Semaphore::new(SPARE));
+        Self { store, clock, store_timeout, renewals: Renewals::default(), work, spare }
     }
 
     pub(crate) const fn work(&self) -> &TaskTracker {
@@ -135,41 +144,56 @@ impl Engine {
             call = self.begin_call(&attempt).await;
             lost |= call.lost;
         }
-        let answer = match call.result {
+        let lost_until = lost.then(|| self.clock.monotonic().saturating_add(self.store_timeout));
+        let held = |attempt: Attempt, grant, proof| {
+            Held::new(attempt.claim(grant), terms, named, proof, lost_until, &self.clock)
+        };
+        let (attempt, answer) = match call.result {
             Ok(Reply::Started(grant) | Reply::Mine(grant) | Reply::Reclaimed(grant)) => {
                 tracing::debug!(slot = %attempt.slot, attempt = grant.number, "claimed");
-                let lost_until = lost.then(|| sent + self.store_timeout);
-                let claim = attempt.claim(grant);
-                let held = Held::new(claim, terms, named, sent, lost_until, &self.clock);
-                return Admission::Proceed(held);
+                let held = held(attempt, grant, Proof::Claimed { sent });
+                match self.make_live(&held).await {
+                    None => return Admission::Proceed(held),
+                    Some(answer) => (held.claim.attempt().clone(), answer),
+                }
             }
-            Ok(Reply::Found(found)) => answer(found),
+            Ok(Reply::Found(found)) if !lost => return Admission::Answer(answer(found)),
+            Ok(Reply::Found(found)) => (attempt, answer(found)),
             failed => match unable(&attempt, &failed) {
                 Rejection::StoreUnavailable { .. } if terms.run_unprotected => {
-                    return Admission::Proceed(self.unprotected(attempt, terms, named));
+                    tracing::warn!(slot = %attempt.slot, "running unprotected");
+                    let fence = FenceToken::at(Timestamp::from_micros(0).after(self.clock.unix()));
+                    let full = failed.is_err_and(|error| error.kind() == ErrorKind::Full);
+                    let proof = Proof::None { recorded: lost || !full };
+                    return Admission::Proceed(held(attempt, Grant { number: 1, fence }, proof));
                 }
-                rejection => Answer::Reject(rejection),
+                rejection if !lost => return Admission::Answer(Answer::Reject(rejection)),
+                rejection => (attempt, Answer::Reject(rejection)),
             },
         };
-        if lost {
-            // A copy of `begin` may land yet, and nobody would run under its claim (rule C5).
-            let engine = Arc::clone(self);
-            self.work.spawn(async move { engine.cancel(attempt, sent, terms.max_run).await });
-        }
+        // The store may hold a claim of this attempt, or come to hold one, and nobody will run
+        // under it (rule C5).
+        self.cancel_later(attempt, terms.max_run);
         Admission::Answer(answer)
     }
 
-    /// A run without a claim, where being refused would be worse.
-    fn unprotected(
-        &self,
-        attempt: Attempt,
-        terms: Terms,
-        named: (IdempotencyKey, Arc<str>),
-    ) -> Arc<Held> {
-        tracing::warn!(slot = %attempt.slot, "running unprotected");
-        let fence = FenceToken::at(Timestamp::from_micros(0).after(self.clock.unix()));
-        let claim = attempt.claim(Grant { number: 1, fence });
-        Held::unprotected(claim, terms, named, &self.clock)
+    /// The reply of a slow store can arrive when the lease that it grants has lapsed already, and
+    /// another may have taken over: then the claim has to be renewed before anything runs. Gives
+    /// the answer where that fails.
+    async fn make_live(&self, held: &Held) -> Option<Answer> {
+        if held.is_live() {
+            return None;
+        }
+        let sent = self.clock.monotonic();
+        let renew = |within| self.store.renew(&held.claim, within);
+        match self.repeat(Operation::Renew, renew).await.result {
+            Ok(Reply::Applied) => {
+                held.extended(sent);
+                None
+            }
+            Ok(Reply::Fenced(found)) => Some(answer(found)),
+            _ => Some(Answer::Reject(Rejection::unavailable())),
+        }
     }
 
     /// Polls the work of a claim in place, keeps its lease, and ends it at its limit.

@@ -17,13 +17,25 @@ pub(crate) struct Terms {
     pub(crate) run_unprotected: bool,
 }
 
+/// By what right a handler runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Proof {
+    /// A store has granted the claim to a call that was sent at this time.
+    Claimed { sent: Duration },
+    /// None: the store could not be asked. The outcome is recorded all the same, in case the claim
+    /// was made, unless the store has no room for it.
+    None { recorded: bool },
+}
+
 /// A claim that is being run, shared by the run, its renewals and its handler.
 pub(crate) struct Held {
     pub(super) claim: Claim,
     pub(super) terms: Terms,
     /// A copy of `begin` may land until then; before, the claim must not be released.
     pub(super) lost_until: Option<Duration>,
-    /// When the claim was asked for, on the local clock.
+    /// By what right it runs.
+    pub(super) proof: Proof,
+    /// Since when it runs, on the local clock.
     since: Duration,
     /// Until when the claim is known to be live, in microseconds of the local clock (rule C3).
     live_until: AtomicU64,
@@ -42,7 +54,7 @@ impl Held {
         claim: Claim,
         terms: Terms,
         (key, tenant): (IdempotencyKey, Arc<str>),
-        since: Duration,
+        proof: Proof,
         lost_until: Option<Duration>,
         clock: &Arc<dyn Clock>,
     ) -> Arc<Self> {
@@ -50,7 +62,8 @@ impl Held {
             claim,
             terms,
             lost_until,
-            since,
+            proof,
+            since: clock.monotonic(),
             live_until: AtomicU64::new(0),
             lost: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -60,20 +73,10 @@ impl Held {
             tenant,
             due: AtomicU64::new(0),
         };
-        held.extended(since);
+        if let Proof::Claimed { sent } = proof {
+            held.extended(sent);
+        }
         Arc::new(held)
-    }
-
-    /// A run without a claim: the store could not be asked.
-    pub(super) fn unprotected(
-        claim: Claim,
-        terms: Terms,
-        named: (IdempotencyKey, Arc<str>),
-        clock: &Arc<dyn Clock>,
-    ) -> Arc<Self> {
-        let held = Self::new(claim, terms, named, clock.monotonic(), None, clock);
-        held.live_until.store(0, Ordering::Release);
-        held
     }
 
     pub(crate) const fn slot(&self) -> Slot {
@@ -84,7 +87,7 @@ impl Held {
         self.claim.grant().number
     }
 
-    /// How long ago the claim was asked for.
+    /// How long it has been running.
     pub(super) fn age(&self) -> Duration {
         self.clock.monotonic().saturating_sub(self.since)
     }
@@ -94,8 +97,8 @@ impl Held {
     }
 
     /// Whether there is a claim at all. It may have been lost since.
-    pub(super) fn is_protected(&self) -> bool {
-        self.live_until.load(Ordering::Acquire) > 0
+    pub(super) const fn is_protected(&self) -> bool {
+        matches!(self.proof, Proof::Claimed { .. })
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -107,7 +110,7 @@ impl Held {
     /// left as a margin for clocks that run at different speeds.
     pub(super) fn extended(&self, sent: Duration) {
         let lease = self.claim.attempt().lease;
-        let until = sent + lease - lease / 20;
+        let until = sent.saturating_add(lease - lease / 20);
         let micros = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
         self.live_until.fetch_max(micros, Ordering::AcqRel);
     }

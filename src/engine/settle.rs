@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::call::{Call, Chain, FIRST_PAUSE};
+use super::running::Proof;
 use super::{Answer, Conclusion, Engine, Held, Rejection, Settled, answer};
 use crate::protocol::{Attempt, Guarantee, Ran, Reply};
 use crate::store::{Error, ErrorKind, Operation};
@@ -16,9 +17,15 @@ impl Engine {
         held: Arc<Held>,
         conclusion: Conclusion,
     ) -> Settled {
-        if !held.is_protected() {
-            let engine = Arc::clone(self);
-            self.work.spawn(async move { engine.settle_late(&held, &conclusion).await });
+        if let Proof::None { recorded } = held.proof {
+            if recorded {
+                let size = match &conclusion {
+                    Conclusion::Keep(outcome) => outcome.size(),
+                    Conclusion::Free(_) => 0,
+                };
+                let engine = Arc::clone(self);
+                self.spare_time(size, async move { engine.settle_late(&held, &conclusion).await });
+            }
             return Settled::Answer;
         }
         let begin_may_land = held.lost_until.is_some_and(|at| self.clock.monotonic() < at);
@@ -66,6 +73,7 @@ impl Engine {
         if let Some(wait) = held.lost_until.and_then(|at| at.checked_sub(self.clock.monotonic())) {
             tokio::time::sleep(wait).await;
         }
+        let begun = self.clock.monotonic();
         let lease = held.claim.attempt().lease;
         let mut pause = FIRST_PAUSE;
         for _ in 0..held.terms.completion_tries {
@@ -74,15 +82,16 @@ impl Engine {
                 Ok(_) => return,
                 Err(error) => {
                     tracing::debug!(slot = %held.slot(), error = %Chain(&error), "not settled yet");
-                    if !error.is_transient() {
+                    if error.kind() == ErrorKind::Corrupt {
                         break;
                     }
                 }
             }
-            if held.age() > held.terms.max_run.max(lease) {
+            let spent = self.clock.monotonic().saturating_sub(begun);
+            if !held.is_live() && spent > held.terms.max_run.max(lease) {
                 break;
             }
-            pause = if held.age() < lease { (pause * 2).min(LONGEST_PAUSE) } else { lease };
+            pause = if held.is_live() { (pause * 2).min(LONGEST_PAUSE) } else { lease };
             tokio::time::sleep(pause).await;
         }
         tracing::error!(slot = %held.slot(), "gave up storing the outcome; the lease will lapse");
@@ -101,23 +110,40 @@ impl Engine {
         call.result
     }
 
-    /// Frees the slot of an attempt whose `begin` was given up on, once no copy of it can land.
-    pub(super) async fn cancel(&self, attempt: Attempt, sent: Duration, give_up_after: Duration) {
-        let mut pause = self.store_timeout;
-        while self.clock.monotonic().saturating_sub(sent) < give_up_after {
-            tokio::time::sleep(pause).await;
-            if let Ok(Reply::Applied | Reply::Fenced(_)) =
-                self.release(&attempt, Ran::No).await.result
-            {
-                return;
+    /// Frees the slot of an attempt that never starts, once no copy of its `begin` can land.
+    pub(super) fn cancel_later(self: &Arc<Self>, attempt: Attempt, give_up_after: Duration) {
+        let engine = Arc::clone(self);
+        self.spare_time(0, async move {
+            let begun = engine.clock.monotonic();
+            let mut pause = engine.store_timeout;
+            while engine.clock.monotonic().saturating_sub(begun) < give_up_after {
+                tokio::time::sleep(pause).await;
+                if let Ok(Reply::Applied | Reply::Fenced(_)) =
+                    engine.release(&attempt, Ran::No).await.result
+                {
+                    return;
+                }
+                pause = pause.saturating_mul(2).min(attempt.lease);
             }
-            pause = (pause * 2).min(attempt.lease);
+        });
+    }
+
+    /// Does in the background what nobody waits for, as long as not too much of it waits for the
+    /// store already.
+    fn spare_time(&self, size: usize, work: impl Future<Output = ()> + Send + 'static) {
+        let kibibytes = u32::try_from(2 + size / 1024).unwrap_or(u32::MAX);
+        match Arc::clone(&self.spare).try_acquire_many_owned(kibibytes) {
+            Ok(permit) => drop(self.work.spawn(async move {
+                work.await;
+                drop(permit);
+            })),
+            Err(_) => tracing::warn!("too much waits for the store; this is left to its lease"),
         }
     }
 
     async fn release(&self, attempt: &Attempt, ran: Ran) -> Call {
         // Twice the lease or four time-outs: longer than any deadline of this attempt's calls.
-        let tombstone = (attempt.lease * 2).max(self.store_timeout * 4);
+        let tombstone = attempt.lease.saturating_mul(2).max(self.store_timeout.saturating_mul(4));
         self.repeat(Operation::Release, |within| {
             self.store.release(attempt, ran, tombstone, within)
         })

@@ -25,11 +25,12 @@ pub(super) async fn run<W: Future>(
     held: &Held,
     register: impl Fn() -> Registration,
 ) -> Ran<W::Output> {
-    let mut work = pin!(work);
+    let mut work = pin!(Some(work));
     let mut stopped = pin!(held.stopped());
     let mut registration = None;
-    poll_fn(|context| {
-        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+    let ran = poll_fn(|context| {
+        let Some(running) = work.as_mut().as_pin_mut() else { return Poll::Ready(Ran::Stopped) };
+        match catch_unwind(AssertUnwindSafe(|| running.poll(context))) {
             Ok(Poll::Ready(output)) => return Poll::Ready(Ran::Finished(output)),
             Ok(Poll::Pending) => {}
             Err(_) => return Poll::Ready(Ran::Panicked),
@@ -37,7 +38,12 @@ pub(super) async fn run<W: Future>(
         registration.get_or_insert_with(&register);
         stopped.as_mut().poll(context).map(|()| Ran::Stopped)
     })
-    .await
+    .await;
+    // What it leaves behind may panic as well, when it is dropped.
+    match catch_unwind(AssertUnwindSafe(|| work.set(None))) {
+        Ok(()) => ran,
+        Err(_) => Ran::Panicked,
+    }
 }
 
 /// Work that goes on when nobody waits for it any more.

@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -7,6 +8,24 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+
+/// A body broke off.
+pub(super) struct BrokenBody;
+
+/// The next frame with something in it.
+pub(super) async fn next_frame<B: Body<Data = Bytes>>(
+    mut body: Pin<&mut B>,
+) -> Option<Result<Frame<Bytes>, BrokenBody>> {
+    loop {
+        let frame = poll_fn(|context| body.as_mut().poll_frame(context)).await?;
+        let frame = frame.map_err(|_| BrokenBody);
+        if !frame.as_ref().is_ok_and(|frame| frame.data_ref().is_some_and(Bytes::is_empty)) {
+            return Some(frame);
+        }
+        // A body could consist of empty frames without end, and never let a timer run.
+        tokio::task::yield_now().await;
+    }
+}
 
 /// A body that is in memory as a whole.
 #[derive(Default)]

@@ -1,5 +1,4 @@
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -8,7 +7,8 @@ use http::header::{CONTENT_TYPE, ETAG, HeaderMap, LOCATION};
 use http::{HeaderName, Response, StatusCode};
 use http_body::{Body, Frame};
 
-use super::body::{ResponseBody, Whole};
+use super::body::{BrokenBody, ResponseBody, Whole, next_frame};
+use super::headers::STATUS;
 use super::policy::Policy;
 use super::receive::Joined;
 use super::replay::is_empty;
@@ -21,9 +21,6 @@ pub(super) struct Captured<B> {
     pub(super) response: Response<ResponseBody<B>>,
 }
 
-/// The response body broke off.
-pub(super) struct BrokenBody;
-
 /// Takes a handler's response apart: into what a record keeps, and what the first client gets.
 pub(super) async fn capture<B>(
     mut response: Response<B>,
@@ -34,6 +31,7 @@ where
     B: Body<Data = Bytes>,
 {
     response.headers_mut().remove(marker);
+    response.headers_mut().remove(STATUS);
     let verdict = policy.verdict_of(&response);
     if let Some(ran) = verdict.frees(policy.guarantee) {
         // Nothing of it will be stored, so it need not be read.
@@ -55,7 +53,10 @@ where
         return Ok(Captured { conclusion, response });
     }
     match read(body, policy.response_limit, policy.buffer_time).await? {
-        Read::Whole { data, trailers } => {
+        Read::Whole { data, mut trailers } => {
+            if let Some(trailers) = &mut trailers {
+                trailers.remove(marker);
+            }
             let outcome = stored(
                 parts.status,
                 &parts.headers,
@@ -90,8 +91,8 @@ where
     let mut frames = VecDeque::new();
     let within_time = tokio::time::timeout(time, async {
         let mut size = 0;
-        while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
-            let frame = frame.map_err(|_| BrokenBody)?;
+        while let Some(frame) = next_frame(body.as_mut()).await {
+            let frame = frame?;
             size += frame.data_ref().map_or(0, Bytes::len);
             frames.push_back(frame);
             if size > limit {
@@ -138,7 +139,8 @@ fn stored(
         status: status.as_u16(),
         headers: policy.stored_headers.of(headers, marker),
         body,
-        trailers: trailers.map_or(Fields::none(), |trailers| trailers.iter().collect()),
+        trailers: trailers
+            .map_or(Fields::none(), |trailers| policy.stored_headers.of(trailers, marker)),
     }
 }
 

@@ -153,7 +153,9 @@ impl Builder {
         let name = |name: &str| {
             HeaderName::from_bytes(name.as_bytes()).map_err(|_| InvalidConfig::HeaderName)
         };
-        let names = self.names.into_iter().map(name).collect::<Result<Vec<_>, _>>()?;
+        let mut names = self.names.into_iter().map(name).collect::<Result<Vec<_>, _>>()?;
+        names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        names.dedup();
         if names.is_empty() {
             return Err(InvalidConfig::HeaderName);
         }

@@ -31,6 +31,9 @@ const DROPPED: &[&str] = &[
 const DROPPED_PREFIXES: &[&str] =
     &["ratelimit", "x-b3-", "x-datadog-", "x-rate-limit", "x-ratelimit"];
 
+/// Says that a response may not be replayed yet: the store did not take it.
+pub(super) const STATUS: HeaderName = HeaderName::from_static("idempotency-status");
+
 /// Which response headers a record keeps: everything but a list, which the application can change.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StoredHeaders {
@@ -44,13 +47,13 @@ impl StoredHeaders {
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)
             .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
             .collect();
         headers
             .iter()
             .filter(|(name, _)| *name != marker && !named.contains(name) && self.keeps(name))
+            .map(|(name, value)| (name, value, value.is_sensitive()))
             .collect()
     }
 

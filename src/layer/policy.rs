@@ -203,7 +203,7 @@ impl Policy {
         }
         // An unfinished record lives for the retention from its last renewal, which may be a whole
         // lease away: a shorter retention would forget what still runs.
-        if self.retention < self.lease * 2 {
+        if self.retention < self.lease.saturating_mul(2) {
             return Err(InvalidConfig::RetentionTooShort {
                 retention: self.retention,
                 lease: self.lease,

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,7 +90,12 @@ impl Problems {
             append(headers, stored);
         }
         let mut response = match &self.format {
-            Some(format) => format(rejection, response),
+            Some(format) => {
+                // A panic here must not keep an outcome from being stored.
+                let plain = response.clone();
+                let format = AssertUnwindSafe(|| format(rejection, response));
+                catch_unwind(format).unwrap_or(plain)
+            }
             None => response,
         };
         response.extensions_mut().insert(rejection.clone());

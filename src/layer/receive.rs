@@ -1,4 +1,3 @@
-use std::future::poll_fn;
 use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
@@ -6,6 +5,7 @@ use http::HeaderMap;
 use http::request::Parts;
 use http_body::Body;
 
+use super::body::{BrokenBody, next_frame};
 use super::policy::Policy;
 use crate::engine::Rejection;
 use crate::protocol::{Fingerprint, Secret};
@@ -36,8 +36,8 @@ where
     let mut data = Joined::default();
     let mut trailers = None;
     let mut body = pin!(body);
-    while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
-        match frame.map_err(|_| Rejection::RequestIncomplete)?.into_data() {
+    while let Some(frame) = next_frame(body.as_mut()).await {
+        match frame.map_err(|BrokenBody| Rejection::RequestIncomplete)?.into_data() {
             Ok(chunk) => {
                 if data.len() + chunk.len() > policy.request_limit {
                     return Err(too_large());

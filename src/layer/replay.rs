@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, HeaderMap};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
@@ -41,11 +40,12 @@ pub(super) fn is_empty(status: StatusCode) -> bool {
 /// Adds stored fields, in order and with repeats, byte for byte. The values share the record's
 /// buffer.
 pub(super) fn append(headers: &mut HeaderMap, stored: &Fields) {
-    for (name, value) in stored.iter() {
-        let name = HeaderName::from_bytes(&name);
-        let value = HeaderValue::from_maybe_shared(value);
+    for field in stored.iter() {
+        let name = HeaderName::from_bytes(&field.name);
+        let value = HeaderValue::from_maybe_shared(field.value);
         // They were a header map when they were stored.
-        if let (Ok(name), Ok(value)) = (name, value) {
+        if let (Ok(name), Ok(mut value)) = (name, value) {
+            value.set_sensitive(field.sensitive);
             headers.append(name, value);
         }
     }
@@ -92,14 +92,4 @@ fn map(fields: &Fields) -> Option<HeaderMap> {
 
 fn status_code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-}
-
-/// What a record keeps of a problem document.
-pub(super) fn outcome_of(problem: &Response<Bytes>) -> Outcome {
-    Outcome::Response {
-        status: problem.status().as_u16(),
-        headers: problem.headers().iter().collect(),
-        body: problem.body().clone(),
-        trailers: Fields::none(),
-    }
 }

@@ -1,11 +1,12 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use rand::RngExt as _;
 use tower::Service;
@@ -15,20 +16,18 @@ use tracing::Instrument as _;
 use super::body::{RequestBody, ResponseBody, Whole};
 use super::capture::{Captured, capture};
 use super::future::ResponseFuture;
+use super::headers::STATUS;
 use super::options::Scope;
 use super::policy::Policy;
 use super::receive::{Received, receive};
-use super::replay::{outcome_of, replay};
+use super::replay::replay;
 use super::route;
 use super::shared::Shared;
 use super::tenant::Unresolved;
 use crate::engine::{
     Admission, Answer, Conclusion, Held, Rejection, Run, RunningClaim, Settled, Supervised, Verdict,
 };
-use crate::protocol::{Attempt, Fingerprint, IdempotencyKey, Nonce, Ran, Slot};
-
-/// Says that a response may not be replayed yet: the store did not take it.
-const STATUS: HeaderName = HeaderName::from_static("idempotency-status");
+use crate::protocol::{Attempt, Fields, Fingerprint, IdempotencyKey, Nonce, Outcome, Ran, Slot};
 
 /// A service under protection. Made by [`IdempotencyLayer`](super::IdempotencyLayer).
 #[derive(Clone)]
@@ -217,10 +216,12 @@ where
 {
     let slot = held.slot();
     let span = tracing::info_span!("idempotency", %slot, attempt = held.attempt());
+    let called = AtomicBool::new(false);
     let work = async {
         if let Err(error) = poll_fn(|context| inner.poll_ready(context)).await {
             return Answered::NotReady(error);
         }
+        called.store(true, Ordering::Relaxed);
         let Ok(response) = inner.call(request).await else { return Answered::Failed };
         match capture(response, policy, &shared.marker).await {
             Ok(captured) => Answered::Response(captured),
@@ -234,11 +235,17 @@ where
         }
         Run::Finished(Answered::NotReady(error)) => (Conclusion::Free(Ran::No), Err(error)),
         Run::Finished(Answered::Failed) | Run::Panicked | Run::Stopped => {
-            let freed = Verdict::Ambiguous.frees(policy.guarantee);
+            // An inner service that never became ready has not executed anything.
+            let verdict = if called.load(Ordering::Relaxed) {
+                Verdict::Ambiguous
+            } else {
+                Verdict::NotExecuted
+            };
+            let freed = verdict.frees(policy.guarantee);
             let rejection = Rejection::HandlerFailed { retryable: freed.is_some() };
             let problem = shared.problems.response(&rejection);
             let conclusion =
-                freed.map_or_else(|| Conclusion::Keep(outcome_of(&problem)), Conclusion::Free);
+                freed.map_or_else(|| keep_problem(shared, policy, &problem), Conclusion::Free);
             (conclusion, Ok(problem.map(into_body)))
         }
     };
@@ -250,6 +257,16 @@ where
         }),
         Settled::Instead(answer) => Ok(shared.answer(slot, answer)),
     }
+}
+
+/// A record of a problem document, without what a formatter may have added for one message.
+fn keep_problem(shared: &Shared, policy: &Policy, problem: &Response<Bytes>) -> Conclusion {
+    Conclusion::Keep(Outcome::Response {
+        status: problem.status().as_u16(),
+        headers: policy.stored_headers.of(problem.headers(), &shared.marker),
+        body: problem.body().clone(),
+        trailers: Fields::none(),
+    })
 }
 
 impl Shared {

@@ -82,6 +82,10 @@ impl Reader {
 
     pub(super) fn bytes(&mut self) -> Result<Bytes, InvalidRecord> {
         let len = self.len()?;
+        self.split(len)
+    }
+
+    pub(super) fn split(&mut self, len: usize) -> Result<Bytes, InvalidRecord> {
         if len > self.0.len() {
             return Err(InvalidRecord::Corrupt);
         }

@@ -16,7 +16,8 @@
 //!         4      CRC-32 of the rest
 //!         ..     outcome: kind, status, headers, trailers, body
 //! ```
-//! Numbers are big-endian; lengths and counts inside are LEB128. The first 72 bytes have a fixed
+//! Numbers are big-endian; lengths and counts inside are LEB128, and the length of a header name is
+//! doubled, with the lowest bit for a sensitive value. The first 72 bytes have a fixed
 //! place so that a script inside a database can read them.
 
 use bytes::{BufMut, Bytes, BytesMut};

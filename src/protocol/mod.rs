@@ -28,7 +28,7 @@ pub use codec::{HEADER_LEN, RECORD_VERSION};
 pub use digest::Secret;
 pub use fingerprint::{Fingerprint, Fingerprinter, RequestParts, Scheme};
 pub use key::{IdempotencyKey, InvalidKey, KeySyntax};
-pub use outcome::{Fields, Outcome};
+pub use outcome::{Field, Fields, Outcome};
 pub use record::{Phase, Record};
 pub use slot::Slot;
 pub use time::Timestamp;

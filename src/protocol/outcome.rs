@@ -2,7 +2,7 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::binary::{InvalidRecord, Reader, put_bytes};
+use super::binary::{InvalidRecord, Reader, put_bytes, put_len};
 
 /// What a completed record holds and a replay is made of.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,14 +64,18 @@ impl fmt::Debug for Outcome {
 }
 
 /// Header or trailer fields in the form in which they are stored: one buffer of length-prefixed
-/// names and values, in order, repeats kept.
+/// names and values, in order, repeats kept. A third member of a pair says that a value is
+/// sensitive: it is replayed with that mark, which keeps it out of logs and header compression.
 ///
 /// ```
 /// use tower_idempotency::protocol::Fields;
 ///
 /// let fields: Fields = [("link", "<a>"), ("link", "<b>")].into_iter().collect();
-/// let values: Vec<_> = fields.iter().map(|(_, value)| value).collect();
+/// let values: Vec<_> = fields.iter().map(|field| field.value).collect();
 /// assert_eq!(values, ["<a>", "<b>"]);
+///
+/// let fields: Fields = [("x-api-token", "s3cr3t", true)].into_iter().collect();
+/// assert!(fields.iter().all(|field| field.sensitive));
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Fields(Bytes);
@@ -89,13 +93,11 @@ impl Fields {
         self.0.is_empty()
     }
 
-    /// The names and values, in order. They share the buffer; nothing is copied.
-    pub fn iter(&self) -> impl Iterator<Item = (Bytes, Bytes)> + use<> {
+    /// The fields, in order. They share the buffer; nothing is copied.
+    pub fn iter(&self) -> impl Iterator<Item = Field> + use<> {
         let mut rest = Reader::new(self.0.clone());
-        std::iter::from_fn(move || {
-            // The buffer was checked when it was made, so it ends where a field ends.
-            Some((rest.bytes().ok()?, rest.bytes().ok()?))
-        })
+        // The buffer was checked when it was made, so it ends where a field ends.
+        std::iter::from_fn(move || rest.field().ok())
     }
 
     /// The buffer, as a record contains it.
@@ -107,21 +109,53 @@ impl Fields {
     pub(super) fn from_bytes(bytes: Bytes) -> Result<Self, InvalidRecord> {
         let mut reader = Reader::new(bytes.clone());
         while !reader.is_empty() {
-            reader.bytes()?;
-            reader.bytes()?;
+            reader.field()?;
         }
         Ok(Self(bytes))
     }
 }
 
+/// One header or trailer field. `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Field {
+    /// The name, in lower case.
+    pub name: Bytes,
+    /// The value, byte for byte.
+    pub value: Bytes,
+    /// Whether the value is to be kept out of logs and header compression.
+    pub sensitive: bool,
+}
+
+impl fmt::Debug for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Field(..)")
+    }
+}
+
 impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(fields: I) -> Self {
+        fields.into_iter().map(|(name, value)| (name, value, false)).collect()
+    }
+}
+
+impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V, bool)> for Fields {
+    fn from_iter<I: IntoIterator<Item = (N, V, bool)>>(fields: I) -> Self {
         let mut buffer = BytesMut::with_capacity(128);
-        for (name, value) in fields {
-            put_bytes(&mut buffer, name.as_ref());
-            put_bytes(&mut buffer, value.as_ref());
+        for (name, value, sensitive) in fields {
+            let (name, value) = (name.as_ref(), value.as_ref());
+            put_len(&mut buffer, name.len() << 1 | usize::from(sensitive));
+            buffer.put_slice(name);
+            put_bytes(&mut buffer, value);
         }
         Self(buffer.freeze())
+    }
+}
+
+impl Reader {
+    fn field(&mut self) -> Result<Field, InvalidRecord> {
+        let len = self.len()?;
+        let (name, sensitive) = (self.split(len >> 1)?, len & 1 == 1);
+        Ok(Field { name, value: self.bytes()?, sensitive })
     }
 }
 

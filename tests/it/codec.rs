@@ -16,10 +16,10 @@ const GOLDEN: &str = "\
     000102030405060708090a0b0c0d0e0f\
     202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f\
     0108782d726567696f6e\
-    c6f7a864\
+    252e7ec6\
     0100c9\
-    1a086c6f636174696f6e0a2f636861726765732f37046c696e6b00\
-    10077472616365696407000102fffefd0a\
+    1a106c6f636174696f6e0a2f636861726765732f37096c696e6b00\
+    100e7472616365696407000102fffefd0a\
     7b226964223a377d";
 
 #[test]
@@ -121,7 +121,9 @@ fn golden() -> Record {
             at: Timestamp::from_micros(0x0006_63a3_c5e5_4321),
             outcome: Outcome::Response {
                 status: 201,
-                headers: [("location", "/charges/7"), ("link", "")].into_iter().collect(),
+                headers: [("location", "/charges/7", false), ("link", "", true)]
+                    .into_iter()
+                    .collect(),
                 body: Bytes::from_static(b"{\"id\":7}"),
                 trailers: [(&b"traceid"[..], &b"\0\x01\x02\xff\xfe\xfd\n"[..])]
                     .into_iter()

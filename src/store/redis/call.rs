@@ -162,7 +162,9 @@ impl<'a> Call<'a> {
         loop {
             let live = self.lane.connection().await.map_err(|error| (Stage::Connecting, error))?;
             let earlier = self.unanswered.swap(true, Ordering::Relaxed);
-            self.sent.store(ServerTime::here_in_micros(), Ordering::Relaxed);
+            let now = ServerTime::here_in_micros();
+            self.sent.store(now, Ordering::Relaxed);
+            live.ask(now);
             let error = match send(live.connection.clone()).await {
                 Ok(reply) => {
                     live.hear();

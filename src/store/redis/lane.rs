@@ -43,10 +43,13 @@ struct Inner {
 
 enum State {
     Idle,
-    Connecting(watch::Receiver<Option<Result<Live, RedisError>>>),
+    Connecting { attempt: Attempt, since: Duration },
     Live(Live),
     Failed { error: RedisError, until: Duration },
 }
+
+/// Ends when the connection is made or has failed.
+type Attempt = watch::Receiver<Option<Result<Live, RedisError>>>;
 
 /// A connection. Clones of it share one socket.
 #[derive(Clone)]
@@ -59,21 +62,41 @@ struct Shared {
     since: Duration,
     /// When the last reply came, in microseconds of this machine's clock.
     heard: AtomicU64,
+    /// When the first call was sent that no reply has come after; 0 if there is none.
+    asked: AtomicU64,
 }
 
 impl Live {
     fn new(connection: MultiplexedConnection) -> Self {
         let live = Self {
             connection,
-            shared: Arc::new(Shared { since: ServerTime::here(), heard: AtomicU64::new(0) }),
+            shared: Arc::new(Shared {
+                since: ServerTime::here(),
+                heard: AtomicU64::new(0),
+                asked: AtomicU64::new(0),
+            }),
         };
         live.hear();
         live
     }
 
+    /// Notes that a call is sent.
+    pub(super) fn ask(&self, now: u64) {
+        let _ = self.shared.asked.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// Notes that a reply came.
     pub(super) fn hear(&self) {
         self.shared.heard.store(ServerTime::here_in_micros(), Ordering::Relaxed);
+        self.shared.asked.store(0, Ordering::Relaxed);
+    }
+
+    /// For how long calls have been sent and nothing has come back.
+    fn silence(&self) -> Duration {
+        match self.shared.asked.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            asked => ServerTime::here().saturating_sub(Duration::from_micros(asked)),
+        }
     }
 
     fn heard(&self) -> Duration {
@@ -92,7 +115,8 @@ impl Lane {
         loop {
             let mut attempt = match &mut *self.state() {
                 State::Live(live) => return Ok(live.clone()),
-                State::Connecting(attempt) => attempt.clone(),
+                // An attempt that is overdue belongs to a runtime that stands still.
+                State::Connecting { attempt, since } if !self.is_overdue(*since) => attempt.clone(),
                 State::Failed { error, until } if ServerTime::here() < *until => {
                     return Err(error.clone());
                 }
@@ -124,13 +148,13 @@ impl Lane {
     }
 
     /// Gives up a connection on which nothing has come since a call that timed out was sent, unless
-    /// that call had too little time to tell.
+    /// it has been silent for too short a time to tell. Calls with little time of their own tell
+    /// together.
     pub(super) fn replace_silent(&self, sent: Duration) {
-        if ServerTime::here().saturating_sub(sent) < SETTLED {
-            return;
-        }
         let silent = match &*self.state() {
-            State::Live(live) if live.heard() < sent => Some(live.clone()),
+            State::Live(live) if live.heard() < sent && live.silence() >= SETTLED => {
+                Some(live.clone())
+            }
             _ => None,
         };
         if let Some(live) = silent {
@@ -146,9 +170,14 @@ impl Lane {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn connect(&self, state: &mut State) -> watch::Receiver<Option<Result<Live, RedisError>>> {
+    /// Whether an attempt has taken so long that another one may be made beside it.
+    fn is_overdue(&self, since: Duration) -> bool {
+        ServerTime::here().saturating_sub(since) > self.0.connect_timeout
+    }
+
+    fn connect(&self, state: &mut State) -> Attempt {
         let (ended, attempt) = watch::channel(None);
-        *state = State::Connecting(attempt.clone());
+        *state = State::Connecting { attempt: attempt.clone(), since: ServerTime::here() };
         let lane = self.clone();
         tokio::spawn(async move {
             let result = lane.0.open().await;
@@ -166,9 +195,9 @@ impl Lane {
         attempt
     }
 
-    fn forget_attempt(&self, lost: &watch::Receiver<Option<Result<Live, RedisError>>>) {
+    fn forget_attempt(&self, lost: &Attempt) {
         let mut state = self.state();
-        if matches!(&*state, State::Connecting(attempt) if attempt.same_channel(lost)) {
+        if matches!(&*state, State::Connecting { attempt, .. } if attempt.same_channel(lost)) {
             *state = State::Idle;
         }
     }

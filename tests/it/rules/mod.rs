@@ -2,6 +2,8 @@
 
 mod fingerprint;
 mod handler;
+mod hard_cases;
+mod hard_headers;
 mod headers;
 mod key;
 mod large;

@@ -18,6 +18,8 @@ pub enum Fault {
     Hangs,
     /// The call is made, and its reply is lost.
     LosesReply,
+    /// The call is made, and its reply takes its time.
+    Delays(Duration),
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +68,11 @@ impl FaultyStore {
             None => call.await,
             Some(Fault::Fails(kind)) => Err(Error::new(kind, verb, Effect::None)),
             Some(Fault::Hangs) => std::future::pending().await,
+            Some(Fault::Delays(time)) => {
+                let reply = call.await;
+                tokio::time::sleep(time).await;
+                reply
+            }
             Some(Fault::LosesReply) => {
                 drop(call.await);
                 Err(Error::new(ErrorKind::TimedOut, verb, Effect::Unknown))

@@ -1,24 +1,22 @@
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+mod shard;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use self::shard::{Cost, Shard};
 use super::{Effect, Error, ErrorKind, Operation as Called, Seen, Store};
 use crate::clock::{Clock, SystemClock};
 use crate::protocol::{
-    Attempt, Claim, FenceToken, Operation, Outcome, Phase, Ran, Record, Reply, Slot, Timestamp,
-    Verb, apply,
+    Attempt, Claim, FenceToken, Operation, Outcome, Ran, Reply, Slot, Timestamp, Verb, apply,
 };
 
 const SHARDS: usize = 64;
 
 /// How many expired records one call removes at most, so that no call pays for all of them.
 const EXPIRED_PER_CALL: usize = 32;
-
-/// What a record costs besides the content of its outcome: itself, its key, its place in the map
-/// and in the expiry queue.
-const RECORD_BYTES: usize = 384;
 
 /// Records in the memory of this process: the default store, and the reference for all others.
 ///
@@ -51,24 +49,6 @@ pub struct MemoryStore {
     epoch: Duration,
     started: Duration,
 }
-
-#[derive(Debug, Default)]
-struct Shard {
-    records: HashMap<Slot, Entry>,
-    /// When to look at a slot again; entries whose time is not their record's are stale.
-    expiries: BinaryHeap<Reverse<(Timestamp, SlotOrd)>>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    record: Record,
-    /// The time under which the slot is queued in `expiries`, never after the record's end.
-    queued: Timestamp,
-}
-
-/// Slots have no order; a heap needs one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct SlotOrd([u8; 32]);
 
 impl MemoryStore {
     /// A store for at most 1,000,000 records and 1 GiB.
@@ -134,64 +114,57 @@ impl MemoryStore {
         lock(&self.shards[index])
     }
 
-    fn run(&self, slot: Slot, verb: Verb<'_>) -> Reply {
+    /// Runs a verb on a slot; `None` where it would have added a record to a full store.
+    fn run(&self, slot: Slot, verb: Verb<'_>) -> Option<Reply> {
         let now = self.now();
+        let begins = matches!(verb, Verb::Begin(_));
         let mut shard = self.shard(&slot);
-        let found = shard.records.remove(&slot);
-        let before = cost(found.as_ref());
-        let queued = found.as_ref().map(|entry| entry.queued);
+        let (found, taken) = shard.take(&slot);
         let operation = Operation { verb, deadline: Timestamp::NEVER };
-        let (record, reply) = apply(found.map(|entry| entry.record), &operation, now);
-        let kept = record.map(|record| {
-            let queued = shard.queue(slot, queued, record.expires);
-            Entry { record, queued }
-        });
-        self.account(before, cost(kept.as_ref()));
-        shard.records.extend(kept.map(|entry| (slot, entry)));
-        self.remove_expired(&mut shard, now, EXPIRED_PER_CALL);
-        reply
+        let (record, reply) = apply(found, &operation, now);
+        let mut counted = taken.cost;
+        // Only a claim needs room. What runs already is stored even in a full store.
+        if begins && counted.records == 0 && record.is_some() {
+            if !self.reserve() {
+                return None;
+            }
+            counted.records = 1;
+        }
+        let put = shard.put(slot, record, taken.queued);
+        let freed = shard.remove_expired(now, EXPIRED_PER_CALL);
+        self.account(put, counted + freed);
+        Some(reply)
     }
 
-    /// Whether there is room for one more record, once everything that has expired is gone.
-    fn has_room(&self) -> bool {
-        let fits = || self.len() < self.max_records && self.bytes() < self.max_bytes;
-        fits() || {
-            let now = self.now();
-            for shard in &self.shards {
-                self.remove_expired(&mut lock(shard), now, usize::MAX);
-            }
-            fits()
+    /// Takes the place of one more record, if there is one.
+    fn reserve(&self) -> bool {
+        let one_more = |records| (records < self.max_records).then_some(records + 1);
+        self.bytes() < self.max_bytes
+            && self.records.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    /// Removes everything that has expired.
+    fn sweep(&self) {
+        let now = self.now();
+        for shard in &self.shards {
+            let freed = lock(shard).remove_expired(now, usize::MAX);
+            self.account(Cost::default(), freed);
         }
     }
 
-    fn remove_expired(&self, shard: &mut Shard, now: Timestamp, at_most: usize) {
-        for _ in 0..at_most {
-            let Some(&Reverse((due, SlotOrd(bytes)))) = shard.expiries.peek() else { return };
-            if now < due {
-                return;
-            }
-            shard.expiries.pop();
-            let slot = Slot::from_bytes(bytes);
-            let Some(entry) = shard.records.get_mut(&slot) else { continue };
-            if entry.queued != due {
-                continue;
-            }
-            if now < entry.record.expires {
-                entry.queued = entry.record.expires;
-                shard.expiries.push(Reverse((entry.queued, SlotOrd(bytes))));
-            } else {
-                let removed = shard.records.remove(&slot);
-                self.account(cost(removed.as_ref()), (0, 0));
-            }
-        }
+    /// A verb that never adds a record to a full store.
+    fn finish(&self, slot: Slot, verb: Verb<'_>) -> Reply {
+        self.run(slot, verb).unwrap_or(Reply::Late)
     }
 
-    fn account(&self, before: (usize, usize), after: (usize, usize)) {
-        for (total, before, after) in
-            [(&self.records, before.0, after.0), (&self.bytes, before.1, after.1)]
-        {
-            if before != after {
-                total.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+    fn account(&self, added: Cost, removed: Cost) {
+        let totals = [
+            (&self.records, added.records, removed.records),
+            (&self.bytes, added.bytes, removed.bytes),
+        ];
+        for (total, added, removed) in totals {
+            if added != removed {
+                total.fetch_add(added.wrapping_sub(removed), Ordering::Relaxed);
             }
         }
     }
@@ -203,30 +176,19 @@ impl Default for MemoryStore {
     }
 }
 
-impl Shard {
-    /// Queues a slot for expiry unless it is already queued early enough; gives the queued time.
-    fn queue(&mut self, slot: Slot, queued: Option<Timestamp>, expires: Timestamp) -> Timestamp {
-        match queued {
-            Some(queued) if queued <= expires => queued,
-            _ => {
-                self.expiries.push(Reverse((expires, SlotOrd(*slot.as_bytes()))));
-                expires
-            }
-        }
-    }
-}
-
 impl Store for MemoryStore {
     async fn begin(&self, attempt: &Attempt, _within: Duration) -> Result<Reply, Error> {
-        let known = || self.shard(&attempt.slot).records.contains_key(&attempt.slot);
-        if !self.has_room() && !known() {
-            return Err(Error::new(ErrorKind::Full, Called::Begin, Effect::None));
-        }
-        Ok(self.run(attempt.slot, Verb::Begin(attempt)))
+        let begin = || self.run(attempt.slot, Verb::Begin(attempt));
+        let swept = || {
+            self.sweep();
+            begin()
+        };
+        let full = || Error::new(ErrorKind::Full, Called::Begin, Effect::None);
+        begin().or_else(swept).ok_or_else(full)
     }
 
     async fn renew(&self, claim: &Claim, _within: Duration) -> Result<Reply, Error> {
-        Ok(self.run(claim.attempt().slot, Verb::Renew(claim)))
+        Ok(self.finish(claim.attempt().slot, Verb::Renew(claim)))
     }
 
     async fn complete(
@@ -235,7 +197,7 @@ impl Store for MemoryStore {
         outcome: &Outcome,
         _within: Duration,
     ) -> Result<Reply, Error> {
-        Ok(self.run(claim.attempt().slot, Verb::Complete(claim, outcome)))
+        Ok(self.finish(claim.attempt().slot, Verb::Complete(claim, &owned(outcome))))
     }
 
     async fn release(
@@ -245,12 +207,12 @@ impl Store for MemoryStore {
         tombstone: Duration,
         _within: Duration,
     ) -> Result<Reply, Error> {
-        Ok(self.run(attempt.slot, Verb::Release { attempt, ran, tombstone }))
+        Ok(self.finish(attempt.slot, Verb::Release { attempt, ran, tombstone }))
     }
 
     async fn look(&self, slot: Slot, _within: Duration) -> Result<Seen, Error> {
         let now = self.now();
-        let record = self.shard(&slot).records.get(&slot).map(|entry| entry.record.clone());
+        let record = self.shard(&slot).get(&slot).cloned();
         Ok(Seen { record: record.filter(|record| now < record.expires), now })
     }
 
@@ -262,22 +224,21 @@ impl Store for MemoryStore {
         retention: Duration,
         _within: Duration,
     ) -> Result<Reply, Error> {
-        Ok(self.run(slot, Verb::Resolve { fence, outcome, retention }))
+        Ok(self.finish(slot, Verb::Resolve { fence, outcome: &owned(outcome), retention }))
     }
 }
 
-/// Records and bytes that an entry counts for.
-fn cost(entry: Option<&Entry>) -> (usize, usize) {
-    entry.map_or((0, 0), |entry| {
-        let content = match &entry.record.phase {
-            Phase::Completed { outcome, .. } => outcome.size(),
-            Phase::InProgress { .. } | Phase::Released => 0,
-        };
-        (1, RECORD_BYTES + content)
-    })
+/// The outcome in memory of its own: a body can be a slice of something much larger, which it would
+/// keep alive for the retention.
+fn owned(outcome: &Outcome) -> Outcome {
+    let mut outcome = outcome.clone();
+    if let Outcome::Response { body, .. } = &mut outcome {
+        *body = Bytes::copy_from_slice(body);
+    }
+    outcome
 }
 
-/// A panic under the lock could only come from `apply`, which leaves the map whole.
+/// Nothing that runs under the lock panics, so what a poisoned one guards is whole.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
