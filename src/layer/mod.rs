@@ -154,6 +154,7 @@ mod problem;
 mod receive;
 mod replay;
 mod route;
+mod run;
 mod service;
 mod shared;
 mod tenant;

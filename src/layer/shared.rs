@@ -1,14 +1,17 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Once};
 
-use http::{HeaderName, HeaderValue, Request};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Response};
 
+use super::body::{ResponseBody, Whole};
 use super::policy::Policy;
 use super::problem::Problems;
+use super::replay::replay;
 use super::route;
 use super::tenant::Tenant;
-use crate::engine::{Engine, RunningClaim};
-use crate::protocol::{IdempotencyKey, InvalidKey, Secret};
+use crate::engine::{Answer, Engine, Rejection, RunningClaim};
+use crate::protocol::{IdempotencyKey, InvalidKey, Secret, Slot};
 
 /// What all services of one layer share.
 pub(super) struct Shared {
@@ -67,4 +70,33 @@ impl Shared {
             _ => Ok(key),
         }
     }
+}
+
+impl Shared {
+    /// The answer that is not the handler's.
+    pub(super) fn answer<R>(&self, slot: Slot, answer: Answer) -> Response<ResponseBody<R>> {
+        let replayed = match answer {
+            Answer::Replay(outcome, age) => replay(outcome, age, &self.marker),
+            Answer::Reject(rejection) => Err(rejection),
+        };
+        match replayed {
+            Ok(response) => {
+                tracing::info!(%slot, status = response.status().as_u16(), "replayed");
+                response.map(ResponseBody::whole)
+            }
+            Err(rejection) => {
+                tracing::info!(%slot, code = rejection.code(), "refused");
+                self.problems.response(&rejection).map(into_body)
+            }
+        }
+    }
+
+    pub(super) fn refuse(&self, rejection: &Rejection) -> Response<Bytes> {
+        tracing::debug!(code = rejection.code(), "refused");
+        self.problems.response(rejection)
+    }
+}
+
+pub(super) const fn into_body<R>(body: Bytes) -> ResponseBody<R> {
+    ResponseBody::whole(Whole::new(body, None))
 }
