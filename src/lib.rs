@@ -29,7 +29,7 @@
 //! | the response was too large to keep, or a stream | 409 | `Location`, `ETag` | problem [`result-unavailable`](problems#result-unavailable) |
 //! | the handler panicked | 500 | | problem [`handler-failed`](problems#handler-failed) |
 //! | the store is down | 503 | `Retry-After` | problem [`store-unavailable`](problems#store-unavailable) |
-//! | the store goes down while the handler runs | the handler's | the handler's; `Idempotency-Status: unstored` | the handler's; stored once the store is back |
+//! | the store goes down while the handler runs | the handler's | the handler's; `Idempotency-Status: unstored` | the handler's; stored when the store is back, if that is before [`Policy::max_run`] has passed |
 //!
 //! # The life of a key
 //!
@@ -50,9 +50,11 @@
 //!   retries are told so.
 //! - **At least once** ([`Guarantee::AtLeastOnce`]). A key's handler runs until it has a definitive
 //!   outcome. The price: after a crash, a 500 or a pause longer than the lease it runs again, so its
-//!   effects must be safe to repeat.
-//! - Under both, all clients that get an answer for a key get the same one, a record is only written
-//!   by the claim that owns it, and a claim whose handler outlives its lease keeps it by renewal.
+//!   effects must be safe to repeat. After [`Policy::max_attempts`] attempts that died without an
+//!   answer its outcome is unknown too.
+//! - Under both, all clients that get a definitive answer for a key get the same one, a record is only
+//!   written by the claim that owns it, and a claim whose handler outlives its lease keeps it by
+//!   renewal.
 //! - Under both, a client that goes away does not stop the handler, and its retry gets the answer.
 //!
 //! Not guaranteed: exactly-once effects, which need the record and the effect in one transaction;

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! `type`, `title`, `code` and `retryable` are the same for every refusal of one kind; `retryable`
-//! says whether the same request *with the same key* can be answered otherwise later. Where a
+//! says whether to expect another answer to the same request *with the same key*. Where a
 //! `Retry-After` header is present, wait that long.
 //!
 //! # Policy
@@ -23,15 +23,18 @@
 //! The policy that a service with this layer's defaults can publish, as section 2.5.2 of the
 //! [draft](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/07/) asks:
 //!
-//! > Send `Idempotency-Key` with POST and PATCH requests: 1 to 255 characters, new for every
-//! > operation and the same for every retry of it; a UUID is a good choice. A key is known for
-//! > 24 hours after its operation completed. A retry within that time gets the first response
-//! > again, marked with `Idempotent-Replayed: true`, and does not run the operation again. While
-//! > the first request runs, a retry gets 409 `in-progress`. A key that is used with another method,
-//! > path, query, content type or body gets 422 `key-reused`. Responses with status 401, 403, 407,
-//! > 421, 423, 425 and 429, and 503 with `Retry-After`, mean that nothing was executed; the key can
-//! > be used again. Generate the key before the first attempt, store it with the operation, and
-//! > retry with it until an answer is definitive.
+//! > Send `Idempotency-Key` with POST and PATCH requests: 1 to 255 visible ASCII characters without
+//! > quotation mark, comma, semicolon and backslash, new for every operation and the same for every retry
+//! > of it; a UUID is a good choice. A key belongs to one endpoint: the same key on another endpoint
+//! > names another operation. A key is known for 24 hours after its operation completed. A retry within
+//! > that time gets the first response again, marked with `Idempotent-Replayed: true`, and does not run
+//! > the operation again. While the first request runs, a retry gets 409 `in-progress`. A key that is
+//! > used with another path, query, content type or body gets 422 `key-reused`. Responses with status
+//! > 401, 403, 407, 421, 423, 425 and 429, and 503 with `Retry-After`, mean that nothing was executed;
+//! > the key can be used again. Two answers need your attention: 409 `result-unavailable`, when the
+//! > response was too large to keep, and 409 `outcome-unknown`, when the server was lost in the middle of
+//! > the operation; look up its effects before you send it again with a new key. With a key, a body may
+//! > have at most 1 MiB.
 //!
 //! # Codes
 //!
@@ -62,7 +65,9 @@
 //! ## outcome-unknown
 //! Status 409. The process that ran the operation disappeared without leaving an outcome. Nobody knows
 //! whether it took effect, so it is not run again. Look up the effects of the operation before
-//! sending it with a new key.
+//! sending it with a new key. If the process was only stopped and comes back, the key is answered
+//! with its outcome after all. An operator can settle it with
+//! [`Store::resolve`](crate::store::Store::resolve).
 //!
 //! ## result-unavailable
 //! Status 409. The operation ran, but its response could not be kept: it was too large, a stream, or too

@@ -14,7 +14,7 @@ pub enum Rejection {
     KeyMissing,
     /// The header does not hold a key.
     KeyInvalid(InvalidKey),
-    /// The tenant could not be told.
+    /// The tenant is unknown.
     TenantUnresolved,
     /// The request body is larger than what can be compared with a retry.
     RequestTooLarge {

@@ -187,7 +187,12 @@ impl RunningClaim {
     }
 
     /// An ordered number: a later claim of the same key has a larger one, so a database that keeps
-    /// it can reject the writes of a worker that has lost its claim.
+    /// it can reject the writes of a worker that has lost its claim:
+    ///
+    /// ```sql
+    /// UPDATE accounts SET balance = balance - 5, fence = $1 WHERE id = $2 AND fence < $1
+    /// -- no row was updated: a later worker has been here, give up
+    /// ```
     #[must_use]
     pub fn fence(&self) -> FenceToken {
         self.0.claim.grant().fence

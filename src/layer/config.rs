@@ -15,7 +15,9 @@ use crate::engine::Engine;
 use crate::protocol::Secret;
 use crate::store::{ErasedStore, Store};
 
-/// Settings of a whole layer; what can differ from route to route is a [`Policy`].
+/// Settings of a whole layer; what can differ from route to route is a [`Policy`]. [`build`](Self::build)
+/// makes the layer. The store's type is gone here, so a program that chooses its store when it starts
+/// makes a builder in each branch and goes on with one.
 ///
 /// ```
 /// use tower_idempotency::{Guarantee, IdempotencyLayer, MemoryStore, Policy, Required, Tenant};
@@ -88,8 +90,9 @@ impl Builder {
         self
     }
 
-    /// The policy of one route, named by the template that axum matches (`/accounts/{id}`); without
-    /// axum by the path.
+    /// The policy of one route, named by the template that axum matches (`/accounts/{id}`, with the
+    /// prefixes of nested routers); without axum by the path. It replaces the layer's policy whole. A
+    /// template that never matches is not noticed.
     #[must_use]
     pub fn route_policy(mut self, route: impl Into<String>, policy: Policy) -> Self {
         self.routes.insert(route.into(), policy);

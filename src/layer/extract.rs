@@ -6,7 +6,9 @@ use super::problem::Problems;
 use crate::engine::{Rejection, RunningClaim};
 
 /// The handler cannot work without a key, and the request had none, or no layer is around the
-/// route: 400 `key-missing`.
+/// route: 400 `key-missing`, in the form that [`Problems`] has by default. Where refusals look
+/// otherwise, require a key in the policy instead
+/// ([`Required::always`](crate::Required::always)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MissingClaim;
 

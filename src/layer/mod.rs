@@ -8,7 +8,7 @@
 //!    ([`Policy::required`]).
 //! 3. The key is parsed before the body is read. A malformed key is refused, never ignored: an
 //!    ignored key would run unprotected.
-//! 4. The tenant is told ([`Tenant`]).
+//! 4. The tenant is determined ([`Tenant`]).
 //! 5. The body is read up to the limit, and hashed as it comes. A body that is too large or breaks
 //!    off leaves no record.
 //! 6. The store is asked, in one atomic call. A key that was used for another request is refused
@@ -35,7 +35,7 @@
 //!
 //! # Where it sits
 //!
-//! Outside this layer, in this order: CORS, compression, authentication, rate limits,
+//! Outside this layer, outermost first: CORS, compression, authentication, rate limits,
 //! decompression. Replays then pass today's authorization and today's limits, as they should: a
 //! client that may no longer see a response does not get it replayed. Inside, nothing has to change.
 //!

@@ -13,7 +13,8 @@ use super::options::{Required, Scope, StoreFailure};
 use crate::engine::{Terms, Verdict};
 use crate::protocol::{Guarantee, KeySyntax};
 
-/// Everything that can differ from route to route.
+/// Everything that can differ from route to route. The policy of a route replaces that of the layer
+/// whole; it inherits nothing.
 ///
 /// ```
 /// use std::time::Duration;
@@ -89,7 +90,9 @@ impl Policy {
         retention: Duration;
         /// How long a handler may run before it is stopped; the default is 10 minutes.
         max_run: Duration;
-        /// How many attempts there may be at one operation under at least once; the default is 5.
+        /// How often an operation may be begun under at least once while no attempt leaves an
+        /// answer; the default is 5. Then an abandoned claim is no longer taken over. Runs that
+        /// answered, a 500 included, do not count.
         max_attempts: u32;
         /// How often storing an outcome is tried in the background while the store is down. The
         /// default is no limit but time: until the lease would lapse, then every lease until

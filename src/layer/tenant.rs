@@ -107,7 +107,7 @@ impl fmt::Debug for Tenant {
     }
 }
 
-/// The answer to a request whose tenant could not be told. By default a 400 problem with the code
+/// The answer to a request whose tenant is unknown. By default a 400 problem with the code
 /// `tenant-unresolved`.
 #[derive(Debug, Default)]
 pub struct Unresolved(pub(super) Option<Box<Response<String>>>);

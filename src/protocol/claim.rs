@@ -5,6 +5,12 @@ use super::fingerprint::Fingerprint;
 use super::slot::Slot;
 use super::time::Timestamp;
 
+impl fmt::Display for FenceToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// What happens to ambiguous outcomes and abandoned claims.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Guarantee {
