@@ -1,0 +1,131 @@
+//! What only a real Redis can show: lost replies, full memory, restarts, replicas, foreign values.
+
+mod check;
+mod connection;
+mod foreign;
+mod full;
+mod outages;
+mod wire;
+
+use std::time::Duration;
+
+use redis::Value;
+use tower_idempotency::clock::{Clock, SystemClock};
+use tower_idempotency::protocol::{
+    Attempt, Claim, FenceToken, Fields, Fingerprint, Found, Grant, Guarantee, Nonce, Outcome, Ran,
+    Reply, Scheme, Slot,
+};
+use tower_idempotency::store::{Error, RedisStore, Store};
+
+use crate::support::redis::shared;
+use crate::support::wire::Wire;
+
+const WITHIN: Duration = Duration::from_secs(10);
+const HOUR: Duration = Duration::from_secs(3600);
+const DURABLE: &[&str] = &["--appendonly", "yes", "--appendfsync", "everysec"];
+
+/// A store behind a proxy in front of the shared server.
+async fn wired() -> (Wire, RedisStore) {
+    let wire = Wire::to(shared().port()).await;
+    let store = RedisStore::connect(wire.url()).expect("a valid address");
+    (wire, store)
+}
+
+/// Makes both connections and loads the scripts of begin and complete.
+async fn warm_up(store: &RedisStore) {
+    let claim = start(store).await;
+    complete(store, &claim, "warm").await;
+}
+
+fn slot() -> Slot {
+    Slot::from_bytes(rand::random())
+}
+
+fn attempt(slot: Slot) -> Attempt {
+    Attempt {
+        slot,
+        fingerprint: Fingerprint::new(Scheme::raw(), [7; 32]),
+        nonce: Nonce::from_bytes(rand::random()),
+        lease: HOUR,
+        retention: HOUR,
+        guarantee: Guarantee::AtMostOnce,
+        max_attempts: 3,
+    }
+}
+
+fn response(body: &str) -> Outcome {
+    let (headers, trailers) = (Fields::none(), Fields::none());
+    Outcome::Response { status: 201, headers, body: body.to_owned().into(), trailers }
+}
+
+/// Claims a slot that nobody asks for again.
+async fn begin_one(store: &RedisStore) {
+    let _claim = start(store).await;
+}
+
+async fn start(store: &RedisStore) -> Claim {
+    claimed(store, attempt(slot())).await
+}
+
+/// A claim whose lease has lapsed.
+async fn lapsing(store: &RedisStore) -> Claim {
+    let lease = Duration::from_millis(1);
+    let claim = claimed(store, Attempt { lease, ..attempt(slot()) }).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    claim
+}
+
+async fn claimed(store: &RedisStore, attempt: Attempt) -> Claim {
+    match store.begin(&attempt, WITHIN).await {
+        Ok(Reply::Started(grant)) => attempt.claim(grant),
+        reply => panic!("begin gave {reply:?}"),
+    }
+}
+
+async fn complete(store: &RedisStore, claim: &Claim, body: &str) {
+    let reply = store.complete(claim, &response(body), WITHIN).await;
+    assert!(matches!(reply, Ok(Reply::Applied)), "complete gave {reply:?}");
+}
+
+fn replayed(reply: Result<Reply, Error>) -> Outcome {
+    match reply {
+        Ok(Reply::Found(Found::Completed { outcome, .. })) => outcome,
+        reply => panic!("begin gave {reply:?}"),
+    }
+}
+
+/// What every verb says about a slot that none of them can read.
+async fn all_verbs(store: &RedisStore, slot: Slot) -> Vec<Error> {
+    let attempt = attempt(slot);
+    let grant = Grant { number: 1, fence: FenceToken::from_number(1) };
+    let (claim, outcome) = (attempt.clone().claim(grant), response("never stored"));
+    let rerun = Attempt { guarantee: Guarantee::AtLeastOnce, ..attempt.clone() };
+    vec![
+        store.begin(&attempt, WITHIN).await.unwrap_err(),
+        store.begin(&rerun, WITHIN).await.unwrap_err(),
+        store.renew(&claim, WITHIN).await.unwrap_err(),
+        store.complete(&claim, &outcome, WITHIN).await.unwrap_err(),
+        store.release(&attempt, Ran::No, HOUR, WITHIN).await.unwrap_err(),
+        store.resolve(slot, grant.fence, &outcome, HOUR, WITHIN).await.unwrap_err(),
+        store.look(slot, WITHIN).await.unwrap_err(),
+    ]
+}
+
+/// A completed record as it lies in Redis.
+async fn recorded_bytes() -> Vec<u8> {
+    let store = shared().store();
+    let claim = start(&store).await;
+    complete(&store, &claim, "some answer").await;
+    match shared().command(&[b"GET", &key("idempotency", claim.attempt().slot)]) {
+        Ok(Value::BulkString(bytes)) => bytes,
+        reply => panic!("{reply:?}"),
+    }
+}
+
+fn key(prefix: &str, slot: Slot) -> Vec<u8> {
+    [prefix.as_bytes(), b":", slot.as_bytes()].concat()
+}
+
+fn now() -> Duration {
+    SystemClock.monotonic()
+}
