@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use tokio::runtime::Builder;
 use tower_idempotency::protocol::{Found, Reply};
-use tower_idempotency::store::{Effect, ErrorKind, Store};
+use tower_idempotency::store::{Effect, Error, ErrorKind, Store};
 
-use super::{WITHIN, attempt, complete, slot, start, warm_up, wired};
-use crate::support::redis::RedisServer;
+use super::{WITHIN, attempt, complete, now, slot, start, warm_up, wired};
+use crate::support::redis::{RedisServer, shared};
 
 #[tokio::test]
 async fn a_connection_that_died_while_idle_is_not_noticed() {
@@ -38,4 +40,50 @@ async fn work_that_was_given_up_on_while_connecting_was_never_sent() {
     let error = store.begin(&attempt(slot()), Duration::from_millis(200)).await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::TimedOut, Effect::None));
     server.resume();
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_replaced_however_short_the_time_of_a_call() {
+    let (wire, store) = wired().await;
+    warm_up(&store).await;
+    wire.mute();
+    let short = Duration::from_millis(40);
+    let error = store.begin(&attempt(slot()), short).await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::TimedOut, Effect::Unknown));
+    let claim = soon(async || {
+        let attempt = attempt(slot());
+        match store.begin(&attempt, short).await? {
+            Reply::Started(grant) => Ok(attempt.claim(grant)),
+            reply => panic!("begin gave {reply:?}"),
+        }
+    })
+    .await;
+    let error = store.renew(&claim, short).await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::TimedOut, Effect::Unknown));
+    let reply = soon(async || store.renew(&claim, short).await).await;
+    assert_eq!(reply, Reply::Applied);
+}
+
+#[test]
+fn a_runtime_that_stands_still_while_connecting_does_not_stop_the_others() {
+    let runtime = || Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (still, moving) = (runtime(), runtime());
+    let store = shared().store().connect_timeout(Duration::from_millis(200));
+    let one = attempt(slot());
+    // Polled once, it has handed the connecting to this runtime, which then never runs again.
+    let begun = still.block_on(async { store.begin(&one, WITHIN).now_or_never() });
+    assert!(begun.is_none(), "begin waits for the connection, not {begun:?}");
+    moving.block_on(soon(async || store.begin(&attempt(slot()), Duration::from_millis(50)).await));
+    drop(still);
+}
+
+/// What it gives once it succeeds; it has to within a second.
+async fn soon<T>(call: impl AsyncFn() -> Result<T, Error>) -> T {
+    let since = now();
+    loop {
+        match call().await {
+            Ok(given) => return given,
+            Err(error) => assert!(now() - since < Duration::from_secs(1), "{error:?}"),
+        }
+    }
 }

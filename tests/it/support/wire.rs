@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 /// What happens to a reply that is lost.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,8 @@ struct Traffic {
 pub struct Wire {
     port: u16,
     traffic: Arc<Mutex<Traffic>>,
+    /// Mutes the connections that there are.
+    mute: Arc<Notify>,
 }
 
 impl Wire {
@@ -53,12 +56,14 @@ impl Wire {
         let wire = Self {
             port: listener.local_addr().expect("its address").port(),
             traffic: Arc::default(),
+            mute: Arc::default(),
         };
-        let traffic = Arc::clone(&wire.traffic);
+        let (traffic, mute) = (Arc::clone(&wire.traffic), Arc::clone(&wire.mute));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
-                tokio::spawn(forward(client, server, Arc::clone(&traffic)));
+                let muted = Arc::clone(&mute).notified_owned();
+                tokio::spawn(forward(client, server, Arc::clone(&traffic), muted));
             }
         });
         wire
@@ -100,6 +105,11 @@ impl Wire {
         self.traffic.lock().unwrap().lose = Some((command, loss));
     }
 
+    /// Swallows whatever else the connections that there are carry; new ones work.
+    pub fn mute(&self) {
+        self.mute.notify_waiters();
+    }
+
     /// Sets Redis's clock back, but only in its next answer to TIME: to the store it then looks as
     /// if the clock was set forward afterwards.
     pub fn set_back(&self, span: Duration) {
@@ -109,20 +119,27 @@ impl Wire {
 
 type Shared = Arc<Mutex<Traffic>>;
 
-async fn forward(client: TcpStream, server: TcpStream, traffic: Shared) {
+async fn forward(
+    client: TcpStream,
+    server: TcpStream,
+    traffic: Shared,
+    muted: impl Future<Output = ()>,
+) {
     let (_, _) = (client.set_nodelay(true), server.set_nodelay(true));
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
     let waiting = Mutex::default();
     tokio::select! {
-        () = requests(from_client, to_server, &waiting, &traffic) => {}
-        () = replies(from_server, to_client, &waiting, &traffic) => {}
+        () = requests(&mut from_client, &mut to_server, &waiting, &traffic) => return,
+        () = replies(&mut from_server, &mut to_client, &waiting, &traffic) => return,
+        () = muted => {}
     }
+    let _closed = tokio::io::copy(&mut from_client, &mut tokio::io::sink()).await;
 }
 
 async fn requests(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
     waiting: &Mutex<VecDeque<(usize, String)>>,
     traffic: &Shared,
 ) {
@@ -144,8 +161,8 @@ async fn requests(
 }
 
 async fn replies(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
     waiting: &Mutex<VecDeque<(usize, String)>>,
     traffic: &Shared,
 ) {
