@@ -122,10 +122,14 @@ impl Lane {
                 }
                 state => self.connect(state),
             };
-            match attempt.wait_for(Option::is_some).await.map(|ended| ended.clone()) {
+            let ended = attempt.wait_for(Option::is_some);
+            let Ok(ended) = tokio::time::timeout(self.0.connect_timeout, ended).await else {
+                continue;
+            };
+            match ended.map(|ended| ended.clone()) {
                 Ok(Some(ended)) => return ended,
                 // The task is gone with its runtime; the next one is spawned on this one.
-                _ => self.forget_attempt(&attempt),
+                _ => self.end_attempt(&attempt, State::Idle),
             }
         }
     }
@@ -184,21 +188,23 @@ impl Lane {
             if let Err(error) = &result {
                 tracing::debug!(address = %lane.address(), %error, "connecting to Redis failed");
             }
-            *lane.state() = match &result {
+            let state = match &result {
                 Ok(live) => State::Live(live.clone()),
                 Err(error) => {
                     State::Failed { error: error.clone(), until: ServerTime::here() + PAUSE }
                 }
             };
+            lane.end_attempt(&ended.subscribe(), state);
             ended.send_replace(Some(result));
         });
         attempt
     }
 
-    fn forget_attempt(&self, lost: &Attempt) {
+    /// What becomes of the lane after an attempt, unless another one has taken its place.
+    fn end_attempt(&self, ended: &Attempt, next: State) {
         let mut state = self.state();
-        if matches!(&*state, State::Connecting { attempt, .. } if attempt.same_channel(lost)) {
-            *state = State::Idle;
+        if matches!(&*state, State::Connecting { attempt, .. } if attempt.same_channel(ended)) {
+            *state = next;
         }
     }
 }
