@@ -5,5 +5,6 @@ mod crash;
 mod deploy;
 mod dropped;
 mod frozen;
+mod logs;
 mod lost_reply;
 mod store_down;

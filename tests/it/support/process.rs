@@ -1,5 +1,6 @@
 //! The reference server as a process that can be killed, stopped and ended.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,14 +23,23 @@ pub struct Process {
 impl Process {
     /// Starts a server on a free port and waits until it listens.
     pub fn start(store: &str, flags: &[&str]) -> Self {
-        let mut child = Command::new(binary())
-            .args(["--listen", "127.0.0.1:0", "--store", store])
-            .args(flags)
-            .env_remove("RUST_LOG")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the reference server starts");
+        Self::run(store, flags, None)
+    }
+
+    /// The same with everything that it logs in a file.
+    pub fn start_with_logs(store: &str, flags: &[&str], logs: File) -> Self {
+        Self::run(store, flags, Some(logs))
+    }
+
+    fn run(store: &str, flags: &[&str], logs: Option<File>) -> Self {
+        let mut command = Command::new(binary());
+        command.args(["--listen", "127.0.0.1:0", "--store", store]).args(flags);
+        match logs {
+            Some(logs) => command.env("RUST_LOG", "trace").stderr(logs),
+            None => command.env_remove("RUST_LOG").stderr(Stdio::null()),
+        };
+        let mut child =
+            command.stdout(Stdio::piped()).spawn().expect("the reference server starts");
         let stdout = child.stdout.take().expect("its output");
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).expect("its first line");
