@@ -38,6 +38,22 @@ async fn two_layers_around_one_handler_ask_the_store_once(store: AnyStore) {
     assert_eq!((inner.calls(Operation::Begin), inner.calls(Operation::Complete)), (0, 0));
 }
 
+#[tokio::test]
+async fn of_two_layers_around_one_handler_the_inner_one_warns_once() {
+    let logs = tempfile::NamedTempFile::new().expect("a temporary file");
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(std::sync::Mutex::new(logs.reopen().expect("it is there")))
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let layer = || layer(&AnyStore::memory()).build().expect("valid");
+    let app: Router = Router::new().fallback(async || "ran").layer(layer()).layer(layer());
+    for key in ["a", "b", "c"] {
+        app.clone().oneshot(request(key)).await.expect("an answer");
+    }
+    let written = std::fs::read_to_string(logs.path()).expect("logs");
+    assert_eq!(written.matches("only the outer one acts").count(), 1, "{written}");
+}
+
 fn request(key: &str) -> Request<Body> {
     Request::post("/").header("idempotency-key", key).body(Body::empty()).expect("a request")
 }
