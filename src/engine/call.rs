@@ -9,7 +9,7 @@ use crate::store::{Effect, Error, ErrorKind, Operation};
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// How much longer than it was given a store may take to say that it could not tell.
-const GRACE: Duration = Duration::from_millis(50);
+pub(super) const GRACE: Duration = Duration::from_millis(50);
 
 /// The last answer to a repeated call, and whether a copy of it may still be under way.
 pub(super) struct Call {

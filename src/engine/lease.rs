@@ -1,11 +1,12 @@
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::{Handle, Id};
 use tokio::sync::Notify;
 
+use super::call::GRACE;
 use super::{Engine, Held};
 use crate::protocol::Reply;
 
@@ -17,14 +18,17 @@ use crate::protocol::Reply;
 /// the runs that reach their limit. It belongs to the runtime that runs the handler, since another
 /// one may stand still.
 #[derive(Default)]
-pub(super) struct Renewals(Mutex<HashMap<Id, Queue>>);
+pub(super) struct Renewals {
+    queues: Mutex<HashMap<Id, Queue>>,
+    /// The number of the next claim, which keeps claims of one time apart.
+    next: AtomicU64,
+}
 
 /// The claims of one runtime. There is a task for it as long as it is in the map.
 #[derive(Default)]
 struct Queue {
     /// By the time, in microseconds of the local clock, and a number that keeps entries apart.
     held: BTreeMap<(u64, u64), Arc<Held>>,
-    next: u64,
     sooner: Arc<Notify>,
 }
 
@@ -39,27 +43,31 @@ pub(super) struct Registration {
 impl Renewals {
     pub(super) fn register(&self, engine: &Arc<Engine>, held: &Arc<Held>) -> Registration {
         let runtime = Handle::current().id();
-        let due = next_due(held, held.since());
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let due = next_due(held, held.claimed());
         held.due.store(due, Ordering::Relaxed);
+        let mut new = None;
         let mut queues = self.lock();
         let queue = queues.entry(runtime).or_insert_with(|| {
             let queue = Queue::default();
-            let sooner = Arc::clone(&queue.sooner);
-            tokio::spawn(keep(Kept { engine: Arc::clone(engine), runtime, ended: false }, sooner));
+            new = Some(Arc::clone(&queue.sooner));
             queue
         });
-        let number = queue.next;
-        queue.next += 1;
         queue.held.insert((due, number), Arc::clone(held));
         if queue.held.first_key_value().is_some_and(|(first, _)| *first == (due, number)) {
             queue.sooner.notify_one();
         }
         drop(queues);
+        // Not under the lock: a runtime that is shutting down drops the task at once, and with it
+        // the queue, which takes the lock.
+        if let Some(sooner) = new {
+            tokio::spawn(keep(Kept { engine: Arc::clone(engine), runtime, ended: false }, sooner));
+        }
         Registration { engine: Arc::clone(engine), held: Arc::clone(held), runtime, number }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Id, Queue>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,7 +140,7 @@ fn renew_due(engine: &Arc<Engine>, runtime: Id, now: u64) -> Option<u64> {
 async fn renew(engine: Arc<Engine>, held: Arc<Held>) {
     let sent = engine.clock.monotonic();
     let call = tokio::time::timeout(
-        engine.store_timeout,
+        engine.store_timeout.saturating_add(GRACE),
         engine.store.renew(&held.claim, engine.store_timeout),
     );
     match call.await {

@@ -102,13 +102,15 @@ pub(crate) struct Engine {
     renewals: Renewals,
     /// Everything that must end before the process may.
     work: TaskTracker,
-    /// Kibibytes that may wait in the background for a store that is down, for what is only worth
-    /// an effort: a claim's own outcome always waits.
-    spare: Arc<Semaphore>,
+    /// Kibibytes of outcomes without a claim that may wait for a store that is down. The outcome of
+    /// a claim always waits.
+    unclaimed: Arc<Semaphore>,
+    /// How many attempts that never start may wait to be cancelled.
+    cancels: Arc<Semaphore>,
 }
 
-/// How many kibibytes that are.
-const SPARE: usize = 64 << 10;
+const UNCLAIMED_KIBIBYTES: usize = 64 << 10;
+const CANCELS: usize = 32 << 10;
 
 impl Engine {
     pub(crate) fn new(
@@ -117,8 +119,10 @@ impl Engine {
         store_timeout: Duration,
     ) -> Self {
         let work = TaskTracker::new();
-        let spare = Arc::new(Semaphore::new(SPARE));
-        Self { store, clock, store_timeout, renewals: Renewals::default(), work, spare }
+        let renewals = Renewals::default();
+        let unclaimed = Arc::new(Semaphore::new(UNCLAIMED_KIBIBYTES));
+        let cancels = Arc::new(Semaphore::new(CANCELS));
+        Self { store, clock, store_timeout, renewals, work, unclaimed, cancels }
     }
 
     pub(crate) const fn work(&self) -> &TaskTracker {
@@ -173,7 +177,7 @@ impl Engine {
         };
         // The store may hold a claim of this attempt, or come to hold one, and nobody will run
         // under it (rule C5).
-        self.cancel_later(attempt, terms.max_run);
+        self.cancel_later(attempt);
         Admission::Answer(answer)
     }
 
@@ -187,13 +191,13 @@ impl Engine {
         let sent = self.clock.monotonic();
         let renew = |within| self.store.renew(&held.claim, within);
         match self.repeat(Operation::Renew, renew).await.result {
-            Ok(Reply::Applied) => {
-                held.extended(sent);
-                None
-            }
-            Ok(Reply::Fenced(found)) => Some(answer(found)),
-            _ => Some(Answer::Reject(Rejection::unavailable())),
+            Ok(Reply::Applied) => held.extended(sent),
+            Ok(Reply::Fenced(found)) => return Some(answer(found)),
+            _ => {}
         }
+        // Where running unprotected is better than being refused, it runs with what it has.
+        let run = held.is_live() || held.terms.run_unprotected;
+        (!run).then(|| Answer::Reject(Rejection::unavailable()))
     }
 
     /// Polls the work of a claim in place, keeps its lease, and ends it at its limit.

@@ -96,6 +96,22 @@ impl Held {
         self.since
     }
 
+    /// When the call was sent that last claimed or renewed it, on the local clock; the lease runs
+    /// from then at the earliest.
+    pub(super) fn claimed(&self) -> Duration {
+        match Duration::from_micros(self.live_until.load(Ordering::Acquire)) {
+            Duration::ZERO => self.since,
+            until => until.saturating_sub(self.known_for()),
+        }
+    }
+
+    /// For how long a claim is known to be live after its call was sent: the lease without a
+    /// twentieth, as a margin for clocks that run at different speeds.
+    fn known_for(&self) -> Duration {
+        let lease = self.claim.attempt().lease;
+        lease - lease / 20
+    }
+
     /// Whether there is a claim at all. It may have been lost since.
     pub(super) const fn is_protected(&self) -> bool {
         matches!(self.proof, Proof::Claimed { .. })
@@ -106,11 +122,9 @@ impl Held {
         !self.lost.load(Ordering::Acquire) && self.clock.monotonic() < until
     }
 
-    /// The lease was claimed or renewed by a call that was sent at this time. A twentieth of it is
-    /// left as a margin for clocks that run at different speeds.
+    /// The lease was claimed or renewed by a call that was sent at this time.
     pub(super) fn extended(&self, sent: Duration) {
-        let lease = self.claim.attempt().lease;
-        let until = sent.saturating_add(lease - lease / 20);
+        let until = sent.saturating_add(self.known_for());
         let micros = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
         self.live_until.fetch_max(micros, Ordering::AcqRel);
     }

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::call::{Call, Chain, FIRST_PAUSE};
 use super::running::Proof;
 use super::{Answer, Conclusion, Engine, Held, Rejection, Settled, answer};
@@ -23,8 +25,11 @@ impl Engine {
                     Conclusion::Keep(outcome) => outcome.size(),
                     Conclusion::Free(_) => 0,
                 };
+                let kibibytes = u32::try_from(2 + size / 1024).unwrap_or(u32::MAX);
                 let engine = Arc::clone(self);
-                self.spare_time(size, async move { engine.settle_late(&held, &conclusion).await });
+                self.as_far_as(&self.unclaimed, kibibytes, async move {
+                    engine.settle_late(&held, &conclusion).await;
+                });
             }
             return Settled::Answer;
         }
@@ -43,10 +48,7 @@ impl Engine {
             Ok(_) => self.unsettled(held, conclusion),
             Err(error) => {
                 tracing::warn!(slot = %held.slot(), error = %Chain(&error), "not settled yet");
-                match error.kind() {
-                    ErrorKind::Corrupt | ErrorKind::Unsupported => Settled::Unstored,
-                    _ => self.unsettled(held, conclusion),
-                }
+                self.unsettled(held, conclusion)
             }
         }
     }
@@ -111,12 +113,13 @@ impl Engine {
     }
 
     /// Frees the slot of an attempt that never starts, once no copy of its `begin` can land.
-    pub(super) fn cancel_later(self: &Arc<Self>, attempt: Attempt, give_up_after: Duration) {
+    pub(super) fn cancel_later(self: &Arc<Self>, attempt: Attempt) {
         let engine = Arc::clone(self);
-        self.spare_time(0, async move {
+        self.as_far_as(&self.cancels, 1, async move {
             let begun = engine.clock.monotonic();
             let mut pause = engine.store_timeout;
-            while engine.clock.monotonic().saturating_sub(begun) < give_up_after {
+            // A record that is not cancelled by then has expired.
+            while engine.clock.monotonic().saturating_sub(begun) < attempt.retention {
                 tokio::time::sleep(pause).await;
                 if let Ok(Reply::Applied | Reply::Fenced(_)) =
                     engine.release(&attempt, Ran::No).await.result
@@ -128,11 +131,15 @@ impl Engine {
         });
     }
 
-    /// Does in the background what nobody waits for, as long as not too much of it waits for the
-    /// store already.
-    fn spare_time(&self, size: usize, work: impl Future<Output = ()> + Send + 'static) {
-        let kibibytes = u32::try_from(2 + size / 1024).unwrap_or(u32::MAX);
-        match Arc::clone(&self.spare).try_acquire_many_owned(kibibytes) {
+    /// Does in the background what nobody waits for, as far as not too much of its kind is waiting
+    /// for the store already.
+    fn as_far_as(
+        &self,
+        limit: &Arc<Semaphore>,
+        weight: u32,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        match Arc::clone(limit).try_acquire_many_owned(weight) {
             Ok(permit) => drop(self.work.spawn(async move {
                 work.await;
                 drop(permit);

@@ -48,7 +48,7 @@ where
         || is_stream(&parts.headers, policy)
         || body.size_hint().lower() > policy.response_limit as u64;
     if unkeepable {
-        let conclusion = Conclusion::Keep(tombstone(parts.status, &parts.headers));
+        let conclusion = Conclusion::Keep(tombstone(parts.status, &parts.headers, policy, marker));
         let response = Response::from_parts(parts, ResponseBody::original(body));
         return Ok(Captured { conclusion, response });
     }
@@ -56,6 +56,7 @@ where
         Read::Whole { data, mut trailers } => {
             if let Some(trailers) = &mut trailers {
                 trailers.remove(marker);
+                trailers.remove(STATUS);
             }
             let outcome = stored(
                 parts.status,
@@ -70,7 +71,8 @@ where
             Ok(Captured { conclusion: Conclusion::Keep(outcome), response })
         }
         Read::Partly { frames, rest } => {
-            let conclusion = Conclusion::Keep(tombstone(parts.status, &parts.headers));
+            let conclusion =
+                Conclusion::Keep(tombstone(parts.status, &parts.headers, policy, marker));
             let response = Response::from_parts(parts, ResponseBody::resumed(frames, rest));
             Ok(Captured { conclusion, response })
         }
@@ -94,7 +96,13 @@ where
         while let Some(frame) = next_frame(body.as_mut()).await {
             let frame = frame?;
             size += frame.data_ref().map_or(0, Bytes::len);
+            size += frame.trailers_ref().map_or(0, trailers_size);
+            // Nothing comes after trailers (RFC 9110, section 6.5).
+            let ends = frame.is_trailers();
             frames.push_back(frame);
+            if ends {
+                return Ok(size <= limit);
+            }
             if size > limit {
                 return Ok(false);
             }
@@ -114,6 +122,10 @@ where
         }
     }
     Ok(Read::Whole { data: data.finish(), trailers })
+}
+
+fn trailers_size(trailers: &HeaderMap) -> usize {
+    trailers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
 fn is_stream(headers: &HeaderMap, policy: &Policy) -> bool {
@@ -144,7 +156,20 @@ fn stored(
     }
 }
 
-fn tombstone(status: StatusCode, headers: &HeaderMap) -> Outcome {
-    let headers = headers.iter().filter(|(name, _)| [LOCATION, ETAG].contains(name)).collect();
-    Outcome::Tombstone { status: status.as_u16(), headers }
+/// The mark of a response that is not kept, with what helps a client to find the result.
+fn tombstone(
+    status: StatusCode,
+    headers: &HeaderMap,
+    policy: &Policy,
+    marker: &HeaderName,
+) -> Outcome {
+    let headers: HeaderMap = headers
+        .iter()
+        .filter(|(name, _)| [LOCATION, ETAG].contains(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    Outcome::Tombstone {
+        status: status.as_u16(),
+        headers: policy.stored_headers.of(&headers, marker),
+    }
 }

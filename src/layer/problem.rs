@@ -94,7 +94,10 @@ impl Problems {
                 // A panic here must not keep an outcome from being stored.
                 let plain = response.clone();
                 let format = AssertUnwindSafe(|| format(rejection, response));
-                catch_unwind(format).unwrap_or(plain)
+                catch_unwind(format).unwrap_or_else(|_| {
+                    tracing::error!("the formatter of problems panicked");
+                    plain
+                })
             }
             None => response,
         };

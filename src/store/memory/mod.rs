@@ -147,8 +147,9 @@ impl MemoryStore {
     fn sweep(&self) {
         let now = self.now();
         for shard in &self.shards {
-            let freed = lock(shard).remove_expired(now, usize::MAX);
-            self.account(Cost::default(), freed);
+            let mut shard = lock(shard);
+            // Counted under the lock: who finds nothing to remove finds it counted, too.
+            self.account(Cost::default(), shard.remove_expired(now, usize::MAX));
         }
     }
 

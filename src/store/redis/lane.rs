@@ -123,7 +123,8 @@ impl Lane {
                 state => self.connect(state),
             };
             let ended = attempt.wait_for(Option::is_some);
-            let Ok(ended) = tokio::time::timeout(self.0.connect_timeout, ended).await else {
+            let patience = self.0.connect_timeout.saturating_add(SETTLED);
+            let Ok(ended) = tokio::time::timeout(patience, ended).await else {
                 continue;
             };
             match ended.map(|ended| ended.clone()) {
@@ -176,7 +177,7 @@ impl Lane {
 
     /// Whether an attempt has taken so long that another one may be made beside it.
     fn is_overdue(&self, since: Duration) -> bool {
-        ServerTime::here().saturating_sub(since) > self.0.connect_timeout
+        ServerTime::here().saturating_sub(since) > self.0.connect_timeout.saturating_add(SETTLED)
     }
 
     fn connect(&self, state: &mut State) -> Attempt {
@@ -200,10 +201,16 @@ impl Lane {
         attempt
     }
 
-    /// What becomes of the lane after an attempt, unless another one has taken its place.
+    /// What becomes of the lane after an attempt. Where another one has taken its place, a connection
+    /// is still welcome, a failure is not.
     fn end_attempt(&self, ended: &Attempt, next: State) {
         let mut state = self.state();
-        if matches!(&*state, State::Connecting { attempt, .. } if attempt.same_channel(ended)) {
+        let current = match &*state {
+            State::Connecting { attempt, .. } => attempt.same_channel(ended),
+            _ => false,
+        };
+        let welcome = matches!(next, State::Live(_)) && !matches!(*state, State::Live(_));
+        if current || welcome {
             *state = next;
         }
     }
@@ -212,22 +219,22 @@ impl Lane {
 impl Inner {
     /// Connects and asks for the time; the scripts are loaded when they are missed.
     async fn open(&self) -> Result<Live, RedisError> {
+        tokio::time::timeout(self.connect_timeout, self.handshake())
+            .await
+            .map_err(|elapsed| std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed))?
+    }
+
+    async fn handshake(&self) -> Result<Live, RedisError> {
         // Every verb is bounded by the time it was given, and a second timer per call would add
         // nothing but its cost.
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_timeout))
+            .set_connection_timeout(None)
             .set_response_timeout(None)
             .set_pipeline_buffer_size(QUEUE);
         let mut connection =
             self.client.get_multiplexed_async_connection_with_config(&config).await?;
         let sent = ServerTime::here();
-        let asked = async {
-            let time: (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
-            Ok::<_, RedisError>(time)
-        };
-        let (seconds, micros) = tokio::time::timeout(self.connect_timeout, asked)
-            .await
-            .map_err(|elapsed| std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed))??;
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
         self.time.relearn(Timestamp::from_micros(seconds * 1_000_000 + micros), sent);
         Ok(Live::new(connection))
     }

@@ -4,6 +4,7 @@ mod fingerprint;
 mod handler;
 mod hard_cases;
 mod hard_headers;
+mod hard_leases;
 mod headers;
 mod key;
 mod large;
