@@ -2,79 +2,30 @@
 
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
 use tokio::task::yield_now;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_idempotency::layer::RequestBody;
-use tower_idempotency::protocol::{Attempt, Claim, FenceToken, Outcome, Ran, Reply, Slot};
-use tower_idempotency::store::{Error, Seen, Store};
+use tower_idempotency::store::Operation;
 use tower_idempotency::{IdempotencyLayer, Tenant};
 
 use crate::support::any_store::{AnyStore, on_every_store};
 use crate::support::app::Runs;
-
-/// A store that lets others run before and after each of its calls, so that there are more points
-/// to drop at.
-#[derive(Debug)]
-struct Yielding(AnyStore);
-
-macro_rules! yielding {
-    ($call:expr) => {{
-        yield_now().await;
-        let answer = $call.await;
-        yield_now().await;
-        answer
-    }};
-}
-
-impl Store for Yielding {
-    async fn begin(&self, attempt: &Attempt, within: Duration) -> Result<Reply, Error> {
-        yielding!(self.0.begin(attempt, within))
-    }
-    async fn renew(&self, claim: &Claim, within: Duration) -> Result<Reply, Error> {
-        yielding!(self.0.renew(claim, within))
-    }
-    async fn complete(
-        &self,
-        claim: &Claim,
-        outcome: &Outcome,
-        within: Duration,
-    ) -> Result<Reply, Error> {
-        yielding!(self.0.complete(claim, outcome, within))
-    }
-    async fn release(
-        &self,
-        attempt: &Attempt,
-        ran: Ran,
-        tombstone: Duration,
-        within: Duration,
-    ) -> Result<Reply, Error> {
-        yielding!(self.0.release(attempt, ran, tombstone, within))
-    }
-    async fn look(&self, slot: Slot, within: Duration) -> Result<Seen, Error> {
-        yielding!(self.0.look(slot, within))
-    }
-    async fn resolve(
-        &self,
-        slot: Slot,
-        fence: FenceToken,
-        outcome: &Outcome,
-        retention: Duration,
-        within: Duration,
-    ) -> Result<Reply, Error> {
-        yielding!(self.0.resolve(slot, fence, outcome, retention, within))
-    }
-}
+use crate::support::faulty_store::{Fault, FaultyStore};
 
 fn request(key: &str) -> Request<Body> {
     Request::post("/").header("idempotency-key", key).body(Body::from("body")).expect("a request")
 }
 
 async fn w13_a_request_that_is_dropped_at_any_point_is_settled(store: AnyStore) {
-    let layer = IdempotencyLayer::new(Yielding(store), Tenant::single());
+    // Others run before and after each call, so that there are more points to drop at.
+    let yielding = FaultyStore::new(&store);
+    for verb in [Operation::Begin, Operation::Renew, Operation::Complete, Operation::Release] {
+        yielding.fault(verb, Fault::Yields);
+    }
+    let layer = IdempotencyLayer::new(yielding, Tenant::single());
     let drain = layer.drain();
     for polls in 0.. {
         let runs = Runs::default();

@@ -20,6 +20,8 @@ pub enum Fault {
     LosesReply,
     /// The call is made, and its reply takes its time.
     Delays(Duration),
+    /// The call is made, and others run before and after it.
+    Yields,
 }
 
 #[derive(Clone, Debug)]
@@ -68,6 +70,12 @@ impl FaultyStore {
             None => call.await,
             Some(Fault::Fails(kind)) => Err(Error::new(kind, verb, Effect::None)),
             Some(Fault::Hangs) => std::future::pending().await,
+            Some(Fault::Yields) => {
+                tokio::task::yield_now().await;
+                let reply = call.await;
+                tokio::task::yield_now().await;
+                reply
+            }
             Some(Fault::Delays(time)) => {
                 let reply = call.await;
                 tokio::time::sleep(time).await;
