@@ -2,13 +2,12 @@ use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
-use super::{Error, Store};
-use crate::protocol::{Attempt, Claim, Outcome, Ran, Reply};
+use super::{Error, Seen, Store};
+use crate::protocol::{Attempt, Claim, FenceToken, Outcome, Ran, Reply, Slot};
 
-type Answer<'a> = Pin<Box<dyn Future<Output = Result<Reply, Error>> + Send + 'a>>;
+type Answer<'a, T = Reply> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
-/// [`Store`] as an object, so that no type of this crate carries the store's type. Only what the
-/// engine calls.
+/// [`Store`] as an object, so that no type of this crate carries the store's type.
 pub(crate) trait ErasedStore: Send + Sync + fmt::Debug {
     fn begin<'a>(&'a self, attempt: &'a Attempt, within: Duration) -> Answer<'a>;
     fn renew<'a>(&'a self, claim: &'a Claim, within: Duration) -> Answer<'a>;
@@ -23,6 +22,16 @@ pub(crate) trait ErasedStore: Send + Sync + fmt::Debug {
         attempt: &'a Attempt,
         ran: Ran,
         tombstone: Duration,
+        within: Duration,
+    ) -> Answer<'a>;
+    fn look(&self, slot: Slot, within: Duration) -> Answer<'_, Seen>;
+    fn watch(&self, slot: Slot, fence: FenceToken, within: Duration) -> Answer<'_, Seen>;
+    fn resolve<'a>(
+        &'a self,
+        slot: Slot,
+        fence: FenceToken,
+        outcome: &'a Outcome,
+        retention: Duration,
         within: Duration,
     ) -> Answer<'a>;
 }
@@ -50,5 +59,21 @@ impl<S: Store> ErasedStore for S {
         within: Duration,
     ) -> Answer<'a> {
         Box::pin(Store::release(self, attempt, ran, tombstone, within))
+    }
+    fn look(&self, slot: Slot, within: Duration) -> Answer<'_, Seen> {
+        Box::pin(Store::look(self, slot, within))
+    }
+    fn watch(&self, slot: Slot, fence: FenceToken, within: Duration) -> Answer<'_, Seen> {
+        Box::pin(Store::watch(self, slot, fence, within))
+    }
+    fn resolve<'a>(
+        &'a self,
+        slot: Slot,
+        fence: FenceToken,
+        outcome: &'a Outcome,
+        retention: Duration,
+        within: Duration,
+    ) -> Answer<'a> {
+        Box::pin(Store::resolve(self, slot, fence, outcome, retention, within))
     }
 }

@@ -69,6 +69,8 @@ pub enum Operation {
     Release,
     /// `look`
     Look,
+    /// `watch`
+    Watch,
     /// `resolve`
     Resolve,
     /// The start-up check of a store.
@@ -146,6 +148,7 @@ impl fmt::Display for Operation {
             Self::Complete => "complete",
             Self::Release => "release",
             Self::Look => "look",
+            Self::Watch => "watch",
             Self::Resolve => "resolve",
             Self::Verify => "verify",
         })

@@ -12,7 +12,7 @@
 //!     Attempt, Claim, FenceToken, Operation, Outcome, Ran, Record, Reply, Slot, Timestamp, Verb,
 //!     apply,
 //! };
-//! use tower_idempotency::store::{Error, Seen, Store};
+//! use tower_idempotency::store::{self, Error, Seen, Store};
 //!
 //! #[derive(Debug, Default)]
 //! struct MapStore(Mutex<HashMap<Slot, Record>>);
@@ -56,6 +56,14 @@
 //!         let record = self.0.lock().unwrap().get(&slot).cloned();
 //!         Ok(Seen { record: record.filter(|record| now < record.expires), now })
 //!     }
+//!     async fn watch(
+//!         &self,
+//!         slot: Slot,
+//!         fence: FenceToken,
+//!         within: Duration,
+//!     ) -> Result<Seen, Error> {
+//!         store::poll(self, slot, fence, within).await // nothing tells it of changes
+//!     }
 //!     async fn resolve(
 //!         &self,
 //!         slot: Slot,
@@ -78,6 +86,7 @@
 mod erased;
 mod error;
 mod memory;
+mod poll;
 #[cfg(feature = "redis")]
 pub mod redis;
 
@@ -87,10 +96,11 @@ use std::time::Duration;
 pub(crate) use self::erased::ErasedStore;
 pub use self::error::{Effect, Error, ErrorKind, Operation};
 pub use self::memory::MemoryStore;
+pub use self::poll::poll;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
 use crate::protocol::{
-    Attempt, Claim, FenceToken, InvalidRecord, Outcome, Ran, Record, Reply, Slot, Timestamp,
+    Attempt, Claim, FenceToken, InvalidRecord, Outcome, Phase, Ran, Record, Reply, Slot, Timestamp,
 };
 
 /// An atomic implementation of [`apply`](crate::protocol::apply), judged by one clock of its own.
@@ -142,6 +152,19 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         within: Duration,
     ) -> impl Future<Output = Result<Seen, Error>> + Send;
 
+    /// Tells what a slot holds as soon as that is no longer the running claim with this fence, and
+    /// in any case when the time is over.
+    ///
+    /// A store that is told of changes answers at once; one that is not looks now and then, as
+    /// [`poll`] does. Any number of callers may watch one slot for the price of one. A caller that
+    /// goes away leaves nothing behind.
+    fn watch(
+        &self,
+        slot: Slot,
+        fence: FenceToken,
+        within: Duration,
+    ) -> impl Future<Output = Result<Seen, Error>> + Send;
+
     /// Gives an abandoned claim an outcome.
     fn resolve(
         &self,
@@ -160,6 +183,21 @@ pub struct Seen {
     pub record: Option<Record>,
     /// When that was.
     pub now: Timestamp,
+}
+
+impl Seen {
+    /// For how long the claim with this fence goes on keeping others out, if it does.
+    #[must_use]
+    pub fn running(&self, fence: FenceToken) -> Option<Duration> {
+        match &self.record {
+            Some(Record { phase: Phase::InProgress { lease_until }, fence: found, .. })
+                if *found == fence && self.now < *lease_until =>
+            {
+                Some(lease_until.since(self.now))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Error {
@@ -201,6 +239,9 @@ impl<S: Store> Store for std::sync::Arc<S> {
     }
     async fn look(&self, slot: Slot, within: Duration) -> Result<Seen, Error> {
         (**self).look(slot, within).await
+    }
+    async fn watch(&self, slot: Slot, fence: FenceToken, within: Duration) -> Result<Seen, Error> {
+        (**self).watch(slot, fence, within).await
     }
     async fn resolve(
         &self,

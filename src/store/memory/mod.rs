@@ -1,4 +1,5 @@
 mod shard;
+mod watchers;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::shard::{Cost, Shard};
+use self::watchers::Watchers;
 use super::{Effect, Error, ErrorKind, Operation as Called, Seen, Store};
 use crate::clock::{Clock, SystemClock};
 use crate::protocol::{
@@ -42,6 +44,7 @@ pub struct MemoryStore {
     shards: Box<[Mutex<Shard>]>,
     records: AtomicUsize,
     bytes: AtomicUsize,
+    watchers: Watchers,
     max_records: usize,
     max_bytes: usize,
     clock: Arc<dyn Clock>,
@@ -64,6 +67,7 @@ impl MemoryStore {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             records: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            watchers: Watchers::default(),
             max_records: 1_000_000,
             max_bytes: 1 << 30,
             epoch: clock.unix(),
@@ -118,6 +122,7 @@ impl MemoryStore {
     fn run(&self, slot: Slot, verb: Verb<'_>) -> Option<Reply> {
         let now = self.now();
         let begins = matches!(verb, Verb::Begin(_));
+        let ends = !matches!(verb, Verb::Renew(_));
         let mut shard = self.shard(&slot);
         let (found, taken) = shard.take(&slot);
         let operation = Operation { verb, deadline: Timestamp::NEVER };
@@ -133,6 +138,10 @@ impl MemoryStore {
         let put = shard.put(slot, record, taken.queued);
         let freed = shard.remove_expired(now, EXPIRED_PER_CALL);
         self.account(put, counted + freed);
+        drop(shard);
+        if ends {
+            self.watchers.wake(&slot);
+        }
         Some(reply)
     }
 
@@ -215,6 +224,22 @@ impl Store for MemoryStore {
         let now = self.now();
         let record = self.shard(&slot).get(&slot).cloned();
         Ok(Seen { record: record.filter(|record| now < record.expires), now })
+    }
+
+    async fn watch(&self, slot: Slot, fence: FenceToken, within: Duration) -> Result<Seen, Error> {
+        let watcher = self.watchers.watch(slot);
+        let looks = async {
+            loop {
+                let changed = watcher.changed();
+                let seen = self.look(slot, within).await?;
+                let Some(lease) = seen.running(fence) else { return Ok(seen) };
+                let _ = tokio::time::timeout(lease, changed).await;
+            }
+        };
+        match tokio::time::timeout(within, looks).await {
+            Ok(seen) => seen,
+            Err(_) => self.look(slot, within).await,
+        }
     }
 
     async fn resolve(

@@ -2,11 +2,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
 use super::error::{Cure, Stage, cure, failed, is_answer};
 use super::lane::Lane;
+use super::link::Link;
 use super::scripts::{Answer, Verb, bytes, number};
 use super::server_time::ServerTime;
 use crate::protocol::{InvalidRecord, Record, Timestamp};
@@ -99,19 +99,16 @@ impl<'a> Call<'a> {
         self.exchange(|mut connection| {
             let mut command = verb.command(with_text, key, self.deadline());
             arguments(&mut command);
-            async move { connection.send_packed_command(&command).await.and_then(refused) }
+            async move { connection.command(&command).await }
         })
         .await
     }
 
     /// Runs plain commands in one round trip.
     pub(super) async fn commands(&self, commands: &Pipeline) -> Result<Vec<Value>, Error> {
-        self.exchange(|mut connection| async move {
-            let replies = connection.send_packed_commands(commands, 0, commands.len()).await?;
-            replies.into_iter().map(refused).collect()
-        })
-        .await
-        .map_err(|failure| self.failed(failure))
+        self.exchange(|mut connection| async move { connection.commands(commands).await })
+            .await
+            .map_err(|failure| self.failed(failure))
     }
 
     /// The whole value of a slot.
@@ -154,7 +151,7 @@ impl<'a> Call<'a> {
 
     /// Sends, and once more if the connection turned out to be dead: every verb is safe to repeat,
     /// and a connection that broke while nobody used it is not worth an error.
-    async fn exchange<T, F>(&self, send: impl Fn(MultiplexedConnection) -> F) -> Result<T, Failure>
+    async fn exchange<T, F>(&self, send: impl Fn(Link) -> F) -> Result<T, Failure>
     where
         F: Future<Output = RedisResult<T>>,
     {
@@ -165,7 +162,7 @@ impl<'a> Call<'a> {
             let now = ServerTime::here_in_micros();
             self.sent.store(now, Ordering::Relaxed);
             live.ask(now);
-            let error = match send(live.connection.clone()).await {
+            let error = match send(live.link.clone()).await {
                 Ok(reply) => {
                     live.hear();
                     self.unanswered.store(earlier, Ordering::Relaxed);
@@ -216,13 +213,5 @@ impl<'a> Call<'a> {
     pub(super) fn unexpected(&self) -> Error {
         Error::new(ErrorKind::Refused, self.operation, Effect::Unknown)
             .with_source("an unexpected reply from Redis")
-    }
-}
-
-/// An error reply as an error.
-fn refused(reply: Value) -> RedisResult<Value> {
-    match reply {
-        Value::ServerError(error) => Err(error.into()),
-        reply => Ok(reply),
     }
 }

@@ -2,11 +2,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{AsyncConnectionConfig, Client, RedisError};
 use tokio::sync::watch;
 
+use super::link::Link;
 use super::server_time::ServerTime;
 use crate::protocol::Timestamp;
 
@@ -54,7 +54,7 @@ type Attempt = watch::Receiver<Option<Result<Live, RedisError>>>;
 /// A connection. Clones of it share one socket.
 #[derive(Clone)]
 pub(super) struct Live {
-    pub(super) connection: MultiplexedConnection,
+    pub(super) link: Link,
     shared: Arc<Shared>,
 }
 
@@ -67,9 +67,9 @@ struct Shared {
 }
 
 impl Live {
-    fn new(connection: MultiplexedConnection) -> Self {
+    fn new(link: Link) -> Self {
         let live = Self {
-            connection,
+            link,
             shared: Arc::new(Shared {
                 since: ServerTime::here(),
                 heard: AtomicU64::new(0),
@@ -236,7 +236,7 @@ impl Inner {
         let sent = ServerTime::here();
         let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
         self.time.relearn(Timestamp::from_micros(seconds * 1_000_000 + micros), sent);
-        Ok(Live::new(connection))
+        Ok(Live::new(Link::Single(connection)))
     }
 }
 

@@ -31,6 +31,7 @@
 mod call;
 mod error;
 mod lane;
+mod link;
 mod records;
 mod scripts;
 mod server_time;
@@ -253,6 +254,10 @@ impl Store for RedisStore {
     async fn look(&self, slot: Slot, within: Duration) -> Result<Seen, Error> {
         let call = self.call(&self.claims, Operation::Look, within);
         call.bounded(call.look(&self.key(&slot))).await
+    }
+
+    async fn watch(&self, slot: Slot, fence: FenceToken, within: Duration) -> Result<Seen, Error> {
+        crate::store::poll(self, slot, fence, within).await
     }
 
     async fn resolve(

@@ -126,6 +126,9 @@ impl Store for AnyStore {
     async fn look(&self, slot: Slot, within: Duration) -> Result<Seen, Error> {
         call!(self.look(slot, within))
     }
+    async fn watch(&self, slot: Slot, fence: FenceToken, within: Duration) -> Result<Seen, Error> {
+        call!(self.watch(slot, fence, within))
+    }
     async fn resolve(
         &self,
         slot: Slot,

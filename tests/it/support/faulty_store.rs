@@ -116,6 +116,9 @@ impl Store for FaultyStore {
     async fn look(&self, slot: Slot, within: Duration) -> Result<Seen, Error> {
         self.pass(Operation::Look, self.inner.look(slot, within)).await
     }
+    async fn watch(&self, slot: Slot, fence: FenceToken, within: Duration) -> Result<Seen, Error> {
+        self.pass(Operation::Watch, self.inner.watch(slot, fence, within)).await
+    }
     async fn resolve(
         &self,
         slot: Slot,
