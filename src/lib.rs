@@ -85,10 +85,10 @@ pub mod problems;
 pub mod protocol;
 pub mod store;
 
-pub use crate::engine::{Rejection, RunningClaim, Verdict};
+pub use crate::engine::{Abandoned, Rejection, RunningClaim, Verdict};
 pub use crate::layer::{
-    Drain, FingerprintPolicy, IdempotencyLayer, InvalidConfig, Policy, Problems, Required, Scope,
-    StoreFailure, Tenant, Unresolved,
+    Drain, FingerprintPolicy, IdempotencyLayer, InFlight, InvalidConfig, Policy, Problems,
+    Recovery, Required, Scope, StoreFailure, Tenant, Unresolved,
 };
 pub use crate::protocol::{Guarantee, IdempotencyKey, InvalidKey, KeySyntax, Secret};
 pub use crate::store::MemoryStore;

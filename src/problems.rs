@@ -77,6 +77,13 @@
 //! ## store-unavailable
 //! Status 503. The service cannot protect the request at the moment. Retry with the same key.
 //!
+//! ## too-many-waiters
+//! Status 503. Too many requests wait for the response of a first one. Retry with the same key.
+//!
+//! ## too-many-in-flight
+//! Status 503. The service runs as many operations as it may, or as many of this tenant. Nothing was
+//! executed. Retry with the same key.
+//!
 //! ## handler-failed
 //! Status 500. The operation failed without a response. If `retryable` is true, a retry with the same key
 //! runs it again; if not, this is the stored answer, and nobody knows whether it took effect.

@@ -1,11 +1,16 @@
 //! Runs one operation under a claim: begin, run, settle. No HTTP here.
 
+mod begin;
 mod call;
 mod lease;
+mod recovery;
 mod rejection;
+mod room;
 mod running;
 mod settle;
 mod supervise;
+mod wait;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,19 +19,20 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use self::call::{Call, Chain};
+pub(crate) use self::begin::{Admission, Admitted, Asking};
 use self::lease::Renewals;
+pub use self::recovery::Abandoned;
+pub(crate) use self::recovery::{Finding, Recover};
 pub use self::rejection::Rejection;
-use self::running::Proof;
+use self::room::Rooms;
 pub use self::running::RunningClaim;
 pub(crate) use self::running::{Held, Terms};
 pub(crate) use self::supervise::{Ran as Run, Supervised};
+use self::wait::Queues;
+pub(crate) use self::wait::{Place, Ticket, Turn, WaiterLimits};
 use crate::clock::Clock;
-use crate::protocol::{
-    Attempt, FenceToken, Fingerprint, Found, Grant, Guarantee, IdempotencyKey, Outcome, Ran, Reply,
-    Scheme, Timestamp,
-};
-use crate::store::{ErasedStore, Error, ErrorKind, Operation};
+use crate::protocol::{Fingerprint, Found, Guarantee, Outcome, Ran, Slot};
+use crate::store::ErasedStore;
 
 /// What a handler's answer says about the operation.
 ///
@@ -61,15 +67,8 @@ impl Verdict {
     }
 }
 
-/// What to do with a request.
-pub(crate) enum Admission {
-    /// Run the handler under this claim.
-    Proceed(Arc<Held>),
-    /// Do not run it.
-    Answer(Answer),
-}
-
 /// An answer that is not the handler's own.
+#[derive(Clone)]
 pub(crate) enum Answer {
     /// From the record, stored this long ago.
     Replay(Outcome, Duration),
@@ -100,6 +99,8 @@ pub(crate) struct Engine {
     clock: Arc<dyn Clock>,
     store_timeout: Duration,
     renewals: Renewals,
+    queues: Arc<Queues>,
+    rooms: Rooms,
     /// Everything that must end before the process may.
     work: TaskTracker,
     /// Kibibytes of outcomes without a claim that may wait for a store that is down. The outcome of
@@ -112,92 +113,48 @@ pub(crate) struct Engine {
 const UNCLAIMED_KIBIBYTES: usize = 64 << 10;
 const CANCELS: usize = 32 << 10;
 
+/// How much an engine does at once.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) waiters: WaiterLimits,
+    pub(crate) in_flight: Option<usize>,
+    pub(crate) in_flight_per_tenant: Option<usize>,
+}
+
 impl Engine {
     pub(crate) fn new(
         store: Box<dyn ErasedStore>,
         clock: Arc<dyn Clock>,
         store_timeout: Duration,
+        limits: &Limits,
     ) -> Self {
-        let work = TaskTracker::new();
-        let renewals = Renewals::default();
-        let unclaimed = Arc::new(Semaphore::new(UNCLAIMED_KIBIBYTES));
-        let cancels = Arc::new(Semaphore::new(CANCELS));
-        Self { store, clock, store_timeout, renewals, work, unclaimed, cancels }
+        Self {
+            queues: Queues::new(limits.waiters, Arc::clone(&clock)),
+            rooms: Rooms::new(limits.in_flight, limits.in_flight_per_tenant),
+            store,
+            clock,
+            store_timeout,
+            renewals: Renewals::default(),
+            work: TaskTracker::new(),
+            unclaimed: Arc::new(Semaphore::new(UNCLAIMED_KIBIBYTES)),
+            cancels: Arc::new(Semaphore::new(CANCELS)),
+        }
+    }
+
+    /// A place among the requests that are the same as this one, for one that would rather wait than
+    /// be refused.
+    pub(crate) fn queue(
+        &self,
+        slot: Slot,
+        fingerprint: &Fingerprint,
+        lease: Duration,
+        max: Duration,
+    ) -> Place {
+        self.queues.join(slot, fingerprint, lease, max)
     }
 
     pub(crate) const fn work(&self) -> &TaskTracker {
         &self.work
-    }
-
-    /// Asks the store for the claim. `compare` gives the fingerprint of the same request under
-    /// another scheme, if that can be done.
-    pub(crate) async fn begin(
-        self: &Arc<Self>,
-        mut attempt: Attempt,
-        terms: Terms,
-        named: (IdempotencyKey, Arc<str>),
-        compare: impl Fn(&Scheme) -> Option<Fingerprint> + Send,
-    ) -> Admission {
-        let sent = self.clock.monotonic();
-        let mut call = self.begin_call(&attempt).await;
-        let mut lost = call.lost;
-        if let Ok(Reply::Found(Found::OtherScheme(scheme))) = &call.result
-            && let Some(fingerprint) = compare(scheme)
-        {
-            attempt.fingerprint = fingerprint;
-            call = self.begin_call(&attempt).await;
-            lost |= call.lost;
-        }
-        let lost_until = lost.then(|| self.clock.monotonic().saturating_add(self.store_timeout));
-        let held = |attempt: Attempt, grant, proof| {
-            Held::new(attempt.claim(grant), terms, named, proof, lost_until, &self.clock)
-        };
-        let (attempt, answer) = match call.result {
-            Ok(Reply::Started(grant) | Reply::Mine(grant) | Reply::Reclaimed(grant)) => {
-                tracing::debug!(slot = %attempt.slot, attempt = grant.number, "claimed");
-                let held = held(attempt, grant, Proof::Claimed { sent });
-                match self.make_live(&held).await {
-                    None => return Admission::Proceed(held),
-                    Some(answer) => (held.claim.attempt().clone(), answer),
-                }
-            }
-            Ok(Reply::Found(found)) if !lost => return Admission::Answer(answer(found)),
-            Ok(Reply::Found(found)) => (attempt, answer(found)),
-            failed => match unable(&attempt, &failed) {
-                Rejection::StoreUnavailable { .. } if terms.run_unprotected => {
-                    tracing::warn!(slot = %attempt.slot, "running unprotected");
-                    let fence = FenceToken::at(Timestamp::from_micros(0).after(self.clock.unix()));
-                    let full = failed.is_err_and(|error| error.kind() == ErrorKind::Full);
-                    let proof = Proof::None { recorded: lost || !full };
-                    return Admission::Proceed(held(attempt, Grant { number: 1, fence }, proof));
-                }
-                rejection if !lost => return Admission::Answer(Answer::Reject(rejection)),
-                rejection => (attempt, Answer::Reject(rejection)),
-            },
-        };
-        // The store may hold a claim of this attempt, or come to hold one, and nobody will run
-        // under it (rule C5).
-        self.cancel_later(attempt);
-        Admission::Answer(answer)
-    }
-
-    /// The reply of a slow store can arrive when the lease that it grants has lapsed already, and
-    /// another may have taken over: then the claim has to be renewed before anything runs. Gives
-    /// the answer where that fails.
-    async fn make_live(&self, held: &Held) -> Option<Answer> {
-        if held.is_live() {
-            return None;
-        }
-        let sent = self.clock.monotonic();
-        let renew = |within| self.store.renew(&held.claim, within);
-        match self.repeat(Operation::Renew, renew).await.result {
-            Ok(Reply::Applied) => held.extended(sent),
-            Ok(Reply::Fenced(found)) => return Some(answer(found)),
-            _ => {}
-        }
-        // Where running unprotected is better than being refused, it runs with what it has.
-        let run = held.is_live() || held.terms.run_unprotected;
-        (!run).then(|| Answer::Reject(Rejection::unavailable()))
     }
 
     /// Polls the work of a claim in place, keeps its lease, and ends it at its limit.
@@ -214,21 +171,6 @@ impl Engine {
         }
         ran
     }
-
-    async fn begin_call(&self, attempt: &Attempt) -> Call {
-        self.repeat(Operation::Begin, |within| self.store.begin(attempt, within)).await
-    }
-}
-
-/// What a client is told when the store did not answer `begin`.
-fn unable(attempt: &Attempt, failed: &Result<Reply, Error>) -> Rejection {
-    let Err(error) = failed else { return Rejection::unavailable() };
-    tracing::warn!(slot = %attempt.slot, error = %Chain(error), "begin failed");
-    match error.kind() {
-        ErrorKind::Corrupt => Rejection::RecordCorrupt,
-        ErrorKind::Unsupported => Rejection::RecordUnsupported,
-        _ => Rejection::unavailable(),
-    }
 }
 
 /// What a client is told about a slot that is not its own.
@@ -236,7 +178,7 @@ fn answer(found: Found) -> Answer {
     Answer::Reject(match found {
         Found::Completed { outcome, age } => return Answer::Replay(outcome, age),
         Found::Mismatch => Rejection::KeyReused,
-        Found::Busy { remaining, age } => Rejection::in_progress(remaining.min(age)),
+        Found::Busy { remaining, age, .. } => Rejection::in_progress(remaining.min(age)),
         Found::Nothing => Rejection::in_progress(Duration::ZERO),
         Found::Unknown { attempt, .. } => Rejection::OutcomeUnknown { attempt },
         Found::OtherScheme(_) => Rejection::incomparable(),

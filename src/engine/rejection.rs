@@ -47,6 +47,16 @@ pub enum Rejection {
         /// When a retry makes sense.
         retry_after: Duration,
     },
+    /// Too many requests wait for the answer of the first one already.
+    TooManyWaiters {
+        /// When a retry makes sense.
+        retry_after: Duration,
+    },
+    /// Too many requests are running already.
+    TooManyInFlight {
+        /// When a retry makes sense.
+        retry_after: Duration,
+    },
     /// The handler panicked, failed without a response or was stopped.
     HandlerFailed {
         /// Whether a retry would run it again.
@@ -73,6 +83,8 @@ impl Rejection {
             Self::OutcomeUnknown { .. } => "outcome-unknown",
             Self::ResultUnavailable { .. } => "result-unavailable",
             Self::StoreUnavailable { .. } => "store-unavailable",
+            Self::TooManyWaiters { .. } => "too-many-waiters",
+            Self::TooManyInFlight { .. } => "too-many-in-flight",
             Self::HandlerFailed { .. } => "handler-failed",
             Self::RecordUnsupported => "record-unsupported",
             Self::RecordCorrupt => "record-corrupt",
@@ -86,6 +98,8 @@ impl Rejection {
             Self::HandlerFailed { retryable } => *retryable,
             Self::InProgress { .. }
             | Self::StoreUnavailable { .. }
+            | Self::TooManyWaiters { .. }
+            | Self::TooManyInFlight { .. }
             | Self::RecordUnsupported
             | Self::RequestIncomplete => true,
             _ => false,
@@ -96,9 +110,10 @@ impl Rejection {
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::InProgress { retry_after } | Self::StoreUnavailable { retry_after } => {
-                Some(*retry_after)
-            }
+            Self::InProgress { retry_after }
+            | Self::StoreUnavailable { retry_after }
+            | Self::TooManyWaiters { retry_after }
+            | Self::TooManyInFlight { retry_after } => Some(*retry_after),
             Self::RecordUnsupported => Some(ONE_SECOND),
             _ => None,
         }
@@ -110,6 +125,14 @@ impl Rejection {
 
     pub(super) const fn unavailable() -> Self {
         Self::StoreUnavailable { retry_after: ONE_SECOND }
+    }
+
+    pub(super) const fn too_many_waiters() -> Self {
+        Self::TooManyWaiters { retry_after: ONE_SECOND }
+    }
+
+    pub(super) const fn too_many_in_flight() -> Self {
+        Self::TooManyInFlight { retry_after: ONE_SECOND }
     }
 
     pub(super) const fn incomparable() -> Self {

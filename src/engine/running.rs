@@ -15,6 +15,8 @@ pub(crate) struct Terms {
     pub(crate) max_run: Duration,
     pub(crate) completion_tries: u32,
     pub(crate) run_unprotected: bool,
+    /// How long a request waits for the outcome of another one, if it does.
+    pub(crate) wait: Option<Duration>,
 }
 
 /// By what right a handler runs.

@@ -5,8 +5,9 @@ use tokio::sync::Semaphore;
 
 use super::call::{Call, Chain, FIRST_PAUSE};
 use super::running::Proof;
+use super::wait::Ticket;
 use super::{Answer, Conclusion, Engine, Held, Rejection, Settled, answer};
-use crate::protocol::{Attempt, Guarantee, Ran, Reply};
+use crate::protocol::{Attempt, Found, Guarantee, Ran, Reply};
 use crate::store::{Error, ErrorKind, Operation};
 
 /// The longest pause between repeats while the lease is live.
@@ -18,8 +19,11 @@ impl Engine {
         self: &Arc<Self>,
         held: Arc<Held>,
         conclusion: Conclusion,
+        ticket: Ticket,
     ) -> Settled {
         if let Proof::None { recorded } = held.proof {
+            // Those who wait here would only run unprotected as well.
+            announce(ticket, &conclusion);
             if recorded {
                 let size = match &conclusion {
                     Conclusion::Keep(outcome) => outcome.size(),
@@ -35,27 +39,49 @@ impl Engine {
         }
         let begin_may_land = held.lost_until.is_some_and(|at| self.clock.monotonic() < at);
         if begin_may_land && matches!(conclusion, Conclusion::Free(_)) {
-            let engine = Arc::clone(self);
-            self.work.spawn(async move { engine.settle_late(&held, &conclusion).await });
+            self.settle_in_background(held, conclusion, ticket);
             return Settled::Answer;
         }
         match self.settle_call(&held, &conclusion).await {
-            Ok(Reply::Applied) => Settled::Answer,
+            Ok(Reply::Applied) => {
+                announce(ticket, &conclusion);
+                Settled::Answer
+            }
             Ok(Reply::Fenced(found)) => {
                 tracing::warn!(slot = %held.slot(), "the claim was lost while the handler ran");
-                Settled::Instead(answer(found))
+                Settled::Instead(self.instead(&held, found, ticket).await)
             }
-            Ok(_) => self.unsettled(held, conclusion),
+            Ok(_) => self.unsettled(held, conclusion, ticket),
             Err(error) => {
                 tracing::warn!(slot = %held.slot(), error = %Chain(&error), "not settled yet");
-                self.unsettled(held, conclusion)
+                self.unsettled(held, conclusion, ticket)
             }
         }
     }
 
+    /// The answer of a worker that lost its claim: the winner's (rule C6).
+    async fn instead(&self, held: &Held, found: Found, ticket: Ticket) -> Answer {
+        let awaited = match (&found, held.terms.wait) {
+            (Found::Busy { fence, .. }, Some(max)) => {
+                self.await_outcome(held.claim.attempt(), *fence, max).await
+            }
+            _ => None,
+        };
+        let answer = awaited.unwrap_or_else(|| answer(found));
+        if let Answer::Replay(..) = answer {
+            ticket.announce(&answer);
+        }
+        answer
+    }
+
     /// The store did not take the outcome: keep trying, and answer what is still safe to answer
     /// (semantics, rule 27).
-    fn unsettled(self: &Arc<Self>, held: Arc<Held>, conclusion: Conclusion) -> Settled {
+    fn unsettled(
+        self: &Arc<Self>,
+        held: Arc<Held>,
+        conclusion: Conclusion,
+        ticket: Ticket,
+    ) -> Settled {
         let safe = held.terms.guarantee == Guarantee::AtMostOnce || held.is_live();
         let settled = match (&conclusion, safe) {
             (Conclusion::Free(_), _) => Settled::Answer,
@@ -64,14 +90,27 @@ impl Engine {
                 Settled::Instead(Answer::Reject(Rejection::unavailable()))
             }
         };
-        let engine = Arc::clone(self);
-        self.work.spawn(async move { engine.settle_late(&held, &conclusion).await });
+        self.settle_in_background(held, conclusion, ticket);
         settled
     }
 
+    fn settle_in_background(
+        self: &Arc<Self>,
+        held: Arc<Held>,
+        conclusion: Conclusion,
+        ticket: Ticket,
+    ) {
+        let engine = Arc::clone(self);
+        self.work.spawn(async move {
+            if engine.settle_late(&held, &conclusion).await {
+                announce(ticket, &conclusion);
+            }
+        });
+    }
+
     /// Settles in the background: in short steps until the lease would lapse, then once a lease
-    /// until `max_run`.
-    async fn settle_late(&self, held: &Held, conclusion: &Conclusion) {
+    /// until `max_run`. Tells whether the record is as it was meant to be.
+    async fn settle_late(&self, held: &Held, conclusion: &Conclusion) -> bool {
         if let Some(wait) = held.lost_until.and_then(|at| at.checked_sub(self.clock.monotonic())) {
             tokio::time::sleep(wait).await;
         }
@@ -81,7 +120,7 @@ impl Engine {
         for _ in 0..held.terms.completion_tries {
             match self.settle_call(held, conclusion).await {
                 Ok(Reply::Late) => {}
-                Ok(_) => return,
+                Ok(reply) => return reply == Reply::Applied,
                 Err(error) => {
                     tracing::debug!(slot = %held.slot(), error = %Chain(&error), "not settled yet");
                     if error.kind() == ErrorKind::Corrupt {
@@ -97,6 +136,7 @@ impl Engine {
             tokio::time::sleep(pause).await;
         }
         tracing::error!(slot = %held.slot(), "gave up storing the outcome; the lease will lapse");
+        false
     }
 
     async fn settle_call(&self, held: &Held, conclusion: &Conclusion) -> Result<Reply, Error> {
@@ -155,5 +195,12 @@ impl Engine {
             self.store.release(attempt, ran, tombstone, within)
         })
         .await
+    }
+}
+
+/// Gives those who wait the outcome that the record has now. A freed key has none: the next asks.
+fn announce(ticket: Ticket, conclusion: &Conclusion) {
+    if let Conclusion::Keep(outcome) = conclusion {
+        ticket.announce(&Answer::Replay(outcome.clone(), Duration::ZERO));
     }
 }

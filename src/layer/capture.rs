@@ -139,7 +139,7 @@ fn is_stream(headers: &HeaderMap, policy: &Policy) -> bool {
     })
 }
 
-fn stored(
+pub(super) fn stored(
     status: StatusCode,
     headers: &HeaderMap,
     policy: &Policy,

@@ -11,7 +11,7 @@ use super::problem::Problems;
 use super::shared::Shared;
 use super::tenant::Tenant;
 use crate::clock::{Clock, SystemClock};
-use crate::engine::Engine;
+use crate::engine::{Engine, Limits, WaiterLimits};
 use crate::protocol::Secret;
 use crate::store::{ErasedStore, Store};
 
@@ -35,6 +35,7 @@ pub struct Builder {
     store: Box<dyn ErasedStore>,
     clock: Arc<dyn Clock>,
     store_timeout: Duration,
+    limits: Limits,
     tenant: Tenant,
     policy: Policy,
     routes: HashMap<String, Policy>,
@@ -73,6 +74,11 @@ impl Builder {
             store: Box::new(store),
             clock: Arc::new(SystemClock),
             store_timeout: Duration::from_secs(1),
+            limits: Limits {
+                waiters: WaiterLimits { per_key: 1_000, total: 10_000 },
+                in_flight: None,
+                in_flight_per_tenant: None,
+            },
             tenant,
             policy: Policy::new(),
             routes: HashMap::new(),
@@ -129,6 +135,31 @@ impl Builder {
         self
     }
 
+    /// How many requests may wait for the answer of another one
+    /// ([`InFlight::wait`](crate::InFlight::wait)), for one key and in all; the default is 1,000 and
+    /// 10,000. The next one gets 503 `too-many-waiters` at once.
+    #[must_use]
+    pub const fn max_waiters(mut self, per_key: usize, total: usize) -> Self {
+        self.limits.waiters = WaiterLimits { per_key, total };
+        self
+    }
+
+    /// How many keyed requests may run at once in this process; the default is no limit. The next
+    /// one gets 503 `too-many-in-flight`, and replays still work. Handlers outlive their
+    /// connections, so a limit outside the layer does not see all of them.
+    #[must_use]
+    pub const fn max_in_flight(mut self, limit: usize) -> Self {
+        self.limits.in_flight = Some(limit);
+        self
+    }
+
+    /// The same for the requests of one tenant.
+    #[must_use]
+    pub const fn max_in_flight_per_tenant(mut self, limit: usize) -> Self {
+        self.limits.in_flight_per_tenant = Some(limit);
+        self
+    }
+
     /// How refusals look.
     #[must_use]
     pub fn problems(mut self, problems: Problems) -> Self {
@@ -163,7 +194,7 @@ impl Builder {
             return Err(InvalidConfig::HeaderName);
         }
         let shared = Shared {
-            engine: Arc::new(Engine::new(self.store, self.clock, self.store_timeout)),
+            engine: Arc::new(Engine::new(self.store, self.clock, self.store_timeout, &self.limits)),
             tenant: self.tenant,
             policy: Arc::new(self.policy),
             routes: self

@@ -16,7 +16,7 @@ pub enum InvalidConfig {
         /// The lease that was asked for.
         lease: Duration,
     },
-    /// A lease, a time limit or a timeout is zero.
+    /// A lease, a time limit, a wait or a timeout is zero.
     NoTime,
     /// Not a header name, or none at all.
     HeaderName,
@@ -33,7 +33,9 @@ impl fmt::Display for InvalidConfig {
                 "a retention of {retention:?} is shorter than two leases of {lease:?}: a record \
                  could be forgotten while its operation still runs"
             ),
-            Self::NoTime => f.write_str("lease, max_run and the store timeout must not be zero"),
+            Self::NoTime => {
+                f.write_str("lease, max_run, a wait and the store timeout must not be zero")
+            }
             Self::HeaderName => f.write_str("at least one valid header name is needed"),
         }
     }

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 
@@ -57,6 +58,41 @@ pub enum Scope {
     Endpoint,
     /// In the tenant: one key on two routes is a reused key.
     Tenant,
+}
+
+/// What a request gets whose first one is still running.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_idempotency::{InFlight, Policy};
+///
+/// let _policy = Policy::new().in_flight(InFlight::wait(Duration::from_secs(10)));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InFlight(Option<Duration>);
+
+impl InFlight {
+    /// 409 `in-progress` at once: the default.
+    #[must_use]
+    pub const fn reject() -> Self {
+        Self(None)
+    }
+
+    /// It waits for the answer of the first one and gets it as a replay, as soon as it is stored;
+    /// after `max` it gets 409 `in-progress`. If the first one frees the key, one of those who wait
+    /// runs next.
+    ///
+    /// One that waits keeps its connection, and its body in memory. How many may wait is limited
+    /// ([`Builder::max_waiters`](crate::layer::Builder::max_waiters)); the next one gets 503
+    /// `too-many-waiters` at once. A client that hangs up waits no longer.
+    #[must_use]
+    pub const fn wait(max: Duration) -> Self {
+        Self(Some(max))
+    }
+
+    pub(super) const fn max_wait(self) -> Option<Duration> {
+        self.0
+    }
 }
 
 /// What happens to a request that the store cannot protect.

@@ -116,9 +116,10 @@ impl Problems {
             Rejection::InProgress { .. }
             | Rejection::OutcomeUnknown { .. }
             | Rejection::ResultUnavailable { .. } => StatusCode::CONFLICT,
-            Rejection::StoreUnavailable { .. } | Rejection::RecordUnsupported => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Rejection::StoreUnavailable { .. }
+            | Rejection::TooManyWaiters { .. }
+            | Rejection::TooManyInFlight { .. }
+            | Rejection::RecordUnsupported => StatusCode::SERVICE_UNAVAILABLE,
             Rejection::HandlerFailed { .. } | Rejection::RecordCorrupt => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
@@ -186,6 +187,8 @@ const fn title(rejection: &Rejection) -> &'static str {
         Rejection::OutcomeUnknown { .. } => "The outcome of the first request is unknown",
         Rejection::ResultUnavailable { .. } => "The result of the first request is unavailable",
         Rejection::StoreUnavailable { .. } => "The idempotency store is unavailable",
+        Rejection::TooManyWaiters { .. } => "Too many requests wait for the first one",
+        Rejection::TooManyInFlight { .. } => "Too many requests are running",
         Rejection::HandlerFailed { .. } => "The operation failed",
         Rejection::RecordUnsupported => "The idempotency record is from a newer release",
         Rejection::RecordCorrupt => "The idempotency record is damaged",
@@ -232,6 +235,13 @@ fn detail(rejection: &Rejection) -> String {
         }
         Rejection::StoreUnavailable { .. } => "The service cannot protect the request against \
             being executed twice at the moment. Retry with the same key."
+            .into(),
+        Rejection::TooManyWaiters { .. } => "Too many requests with this Idempotency-Key, or in \
+            all, wait for the response of a first one. Nothing was executed; retry with the same \
+            key."
+            .into(),
+        Rejection::TooManyInFlight { .. } => "The service runs as many operations as it may. \
+            Nothing was executed; retry with the same key."
             .into(),
         Rejection::HandlerFailed { retryable: true } => {
             "The operation failed without a result. A retry with the same key runs it again.".into()

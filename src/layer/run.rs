@@ -1,5 +1,4 @@
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use super::capture::{Captured, capture};
 use super::headers::STATUS;
 use super::policy::Policy;
 use super::shared::{Shared, into_body};
-use crate::engine::{Conclusion, Held, Rejection, Run, Settled, Verdict};
+use crate::engine::{Admitted, Conclusion, Rejection, Run, Settled, Verdict};
 use crate::protocol::{Fields, Outcome, Ran};
 
 /// How the inner service ended, if it did.
@@ -31,7 +30,7 @@ enum Answered<R, E> {
 pub(super) async fn run<S, B, R>(
     shared: &Shared,
     policy: &Policy,
-    held: Arc<Held>,
+    admitted: Admitted,
     mut inner: S,
     request: Request<RequestBody<B>>,
 ) -> Result<Response<ResponseBody<R>>, S::Error>
@@ -39,6 +38,7 @@ where
     S: Service<Request<RequestBody<B>>, Response = Response<R>>,
     R: Body<Data = Bytes>,
 {
+    let Admitted { held, room, ticket } = admitted;
     let slot = held.slot();
     let span = tracing::info_span!("idempotency", %slot, attempt = held.attempt());
     let called = AtomicBool::new(false);
@@ -54,7 +54,9 @@ where
         }
     };
     let engine = &shared.engine;
-    let (conclusion, answer) = match engine.run(&held, work.instrument(span)).await {
+    let ran = engine.run(&held, work.instrument(span)).await;
+    drop(room);
+    let (conclusion, answer) = match ran {
         Run::Finished(Answered::Response(Captured { conclusion, response })) => {
             (conclusion, Ok(response))
         }
@@ -74,7 +76,7 @@ where
             (conclusion, Ok(problem.map(into_body)))
         }
     };
-    match engine.settle(held, conclusion).await {
+    match engine.settle(held, conclusion, ticket).await {
         Settled::Answer => answer,
         Settled::Unstored => answer.map(|mut response| {
             response.headers_mut().insert(STATUS, HeaderValue::from_static("unstored"));

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use rand::RngExt as _;
 use tower::Service;
@@ -19,7 +19,7 @@ use super::route;
 use super::run::run;
 use super::shared::{Shared, into_body};
 use super::tenant::Unresolved;
-use crate::engine::{Admission, Rejection, RunningClaim, Supervised};
+use crate::engine::{Admission, Asking, Rejection, RunningClaim, Supervised, Ticket, Turn};
 use crate::protocol::{Attempt, Fingerprint, IdempotencyKey, Nonce, Slot};
 
 /// A service under protection. Made by [`IdempotencyLayer`](super::IdempotencyLayer).
@@ -100,9 +100,29 @@ struct Arrived {
     tenant: Arc<str>,
 }
 
+/// A request that has been read, and who would handle it.
+struct Ready<S> {
+    arrived: Arrived,
+    inner: S,
+    attempt: Attempt,
+    data: Bytes,
+    trailers: Option<HeaderMap>,
+}
+
+/// What came of a request.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives for one match, and the large one is common"
+)]
+enum Done<S, R> {
+    Answered(Response<ResponseBody<R>>),
+    /// Somebody else runs it.
+    Waiting(Box<Ready<S>>),
+}
+
 impl Arrived {
     /// Reads the body, then does the rest under supervision: from before `begin` is sent, a client
-    /// that goes away no longer ends the work.
+    /// that goes away no longer ends the work. Only while it waits for another's answer it does.
     async fn protect<S, B, R>(
         self,
         inner: S,
@@ -116,44 +136,31 @@ impl Arrived {
         R: Body<Data = Bytes> + Send + 'static,
     {
         let secret = self.shared.secret.as_ref();
-        match receive(body, &self.parts, &self.policy, secret).await {
-            Err(rejection) => Ok(self.shared.refuse(&rejection).map(into_body)),
-            Ok(received) => {
-                let engine = Arc::clone(&self.shared.engine);
-                Supervised::new(engine.work(), self.admit(inner, received)).await
-            }
-        }
-    }
-
-    /// Asks the store, and does what it says.
-    async fn admit<S, B, R>(
-        self,
-        inner: S,
-        received: Received,
-    ) -> Result<Response<ResponseBody<R>>, S::Error>
-    where
-        S: Service<Request<RequestBody<B>>, Response = Response<R>>,
-        B: Body<Data = Bytes>,
-        R: Body<Data = Bytes>,
-    {
+        let received = match receive(body, &self.parts, &self.policy, secret).await {
+            Err(rejection) => return Ok(self.shared.refuse(&rejection).map(into_body)),
+            Ok(received) => received,
+        };
         let Received { data, trailers, fingerprint } = received;
         let attempt = self.attempt(fingerprint);
+        let shared = Arc::clone(&self.shared);
+        let mut place =
+            self.policy.in_flight.max_wait().map(|max| {
+                shared.engine.queue(attempt.slot, &attempt.fingerprint, attempt.lease, max)
+            });
         let slot = attempt.slot;
-        let named = (self.key.clone(), Arc::clone(&self.tenant));
-        let compare = |scheme: &_| {
-            let secret = self.shared.secret.as_ref();
-            self.policy.fingerprint.under(scheme, &self.parts, &data, secret)
-        };
-        let terms = self.policy.terms();
-        let engine = &self.shared.engine;
-        match engine.begin(attempt, terms, named, compare).await {
-            Admission::Proceed(held) => {
-                let Self { shared, policy, mut parts, .. } = self;
-                parts.extensions.insert(RunningClaim(Arc::clone(&held)));
-                let body = RequestBody::whole(Whole::new(data, trailers));
-                run(&shared, &policy, held, inner, Request::from_parts(parts, body)).await
+        let mut ready = Box::new(Ready { arrived: self, inner, attempt, data, trailers });
+        loop {
+            let ticket = match &mut place {
+                None => Ticket::none(),
+                Some(place) => match place.turn().await {
+                    Turn::Ask(ticket) => ticket,
+                    Turn::Answer(answer) => return Ok(shared.answer(slot, answer)),
+                },
+            };
+            match Supervised::new(shared.engine.work(), ready.admit(ticket)).await? {
+                Done::Answered(response) => return Ok(response),
+                Done::Waiting(again) => ready = again,
             }
-            Admission::Answer(answer) => Ok(self.shared.answer(slot, answer)),
         }
     }
 
@@ -175,13 +182,60 @@ impl Arrived {
         Attempt {
             slot,
             fingerprint,
-            nonce: Nonce::from_bytes(rand::rng().random()),
+            nonce: random_nonce(),
             lease: policy.lease,
             retention: policy.retention,
             guarantee: policy.guarantee,
             max_attempts: policy.max_attempts,
         }
     }
+}
+
+impl<S> Ready<S> {
+    /// Asks the store, and does what it says.
+    async fn admit<B, R>(mut self: Box<Self>, ticket: Ticket) -> Result<Done<S, R>, S::Error>
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+        B: Body<Data = Bytes>,
+        R: Body<Data = Bytes>,
+    {
+        let Arrived { shared, policy, parts, key, tenant } = &self.arrived;
+        let compare = |scheme: &_| {
+            policy.fingerprint.under(scheme, parts, &self.data, shared.secret.as_ref())
+        };
+        let recover = policy.recover.as_ref().map(|hook| hook.bound(policy, &shared.marker));
+        let asking = Asking {
+            attempt: self.attempt.clone(),
+            terms: policy.terms(),
+            key: key.clone(),
+            tenant: Arc::clone(tenant),
+            ticket,
+            compare: &compare,
+            recover: recover.as_deref(),
+        };
+        match shared.engine.begin(asking).await {
+            Admission::Proceed(admitted) => {
+                let Self { arrived, inner, data, trailers, .. } = *self;
+                let Arrived { shared, policy, mut parts, .. } = arrived;
+                parts.extensions.insert(RunningClaim(Arc::clone(&admitted.held)));
+                let body = RequestBody::whole(Whole::new(data, trailers));
+                let request = Request::from_parts(parts, body);
+                run(&shared, &policy, admitted, inner, request).await.map(Done::Answered)
+            }
+            Admission::Answer(answer) => {
+                Ok(Done::Answered(shared.answer(self.attempt.slot, answer)))
+            }
+            Admission::Wait => {
+                // The next time it is another attempt: a copy of this one may still be under way.
+                self.attempt.nonce = random_nonce();
+                Ok(Done::Waiting(self))
+            }
+        }
+    }
+}
+
+fn random_nonce() -> Nonce {
+    Nonce::from_bytes(rand::rng().random())
 }
 
 impl<S: fmt::Debug> fmt::Debug for Idempotency<S> {

@@ -77,6 +77,8 @@ pub enum Found {
     OtherScheme(Scheme),
     /// A claim whose lease is live.
     Busy {
+        /// The claim, by which its end can be watched.
+        fence: FenceToken,
         /// What is left of the lease.
         remaining: Duration,
         /// How long ago the claim was made.
@@ -163,7 +165,7 @@ impl Record {
         match &self.phase {
             Phase::Released => Found::Nothing,
             Phase::InProgress { lease_until } if now < *lease_until => {
-                Found::Busy { remaining: lease_until.since(now), age }
+                Found::Busy { fence: self.fence, remaining: lease_until.since(now), age }
             }
             Phase::InProgress { .. } => {
                 Found::Unknown { fence: self.fence, attempt: self.attempt, age }

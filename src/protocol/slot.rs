@@ -1,5 +1,6 @@
 use std::fmt;
 
+use super::claim::FenceToken;
 use super::digest::{Hasher, Secret};
 use super::key::IdempotencyKey;
 
@@ -39,6 +40,16 @@ impl Slot {
         hasher.field(method.as_bytes());
         hasher.field(route.unwrap_or_default().as_bytes());
         hasher.field(key.as_str().as_bytes());
+        Self(hasher.finish())
+    }
+
+    /// The slot of the question what became of an abandoned claim of this one: who claims it may
+    /// ask, so it is asked once.
+    #[must_use]
+    pub(crate) fn recovery(&self, abandoned: FenceToken) -> Self {
+        let mut hasher = Hasher::new(None, "recovery 1");
+        hasher.field(&self.0);
+        hasher.field(&abandoned.number().to_be_bytes());
         Self(hasher.finish())
     }
 

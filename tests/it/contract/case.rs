@@ -103,8 +103,11 @@ impl<H: Harness> Case<'_, H> {
         match (found, must) {
             (Found::Nothing, Nothing) | (Found::Mismatch, Mismatch) => true,
             (Found::OtherScheme(found), OtherScheme(scheme)) => *found == scheme(),
-            (Found::Busy { remaining, age }, Busy) => {
-                young(age) && *remaining > HOUR / 2 && *remaining <= HOUR
+            (Found::Busy { fence, remaining, age }, Busy) => {
+                Some(*fence) == self.last
+                    && young(age)
+                    && *remaining > HOUR / 2
+                    && *remaining <= HOUR
             }
             (Found::Unknown { fence, attempt, age }, Unknown(number)) => {
                 young(age) && *attempt == number && Some(*fence) == self.last

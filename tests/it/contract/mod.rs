@@ -41,3 +41,4 @@ mod renew;
 mod resolve;
 mod steps;
 mod stories;
+mod watch;

@@ -60,7 +60,7 @@ async fn a_claim_grows_older_and_its_lease_runs_down(harness: &impl Harness) {
     store.begin(&ANN.attempt(slot), WITHIN).await.expect("the store answers");
     harness.advance(LONG_ENOUGH).await;
     let reply = store.begin(&BOB.attempt(slot), WITHIN).await;
-    let Ok(Reply::Found(Found::Busy { remaining, age })) = reply else { panic!("{reply:?}") };
+    let Ok(Reply::Found(Found::Busy { remaining, age, .. })) = reply else { panic!("{reply:?}") };
     assert!(age >= LONG_ENOUGH && age < HOUR, "{age:?}");
     assert_eq!(remaining + age, HOUR, "both are told for one moment");
 }

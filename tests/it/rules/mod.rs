@@ -1,5 +1,6 @@
 //! The rules, one by one, over real sockets and on every store.
 
+mod crowding;
 mod fingerprint;
 mod handler;
 mod hard_cases;
@@ -11,8 +12,10 @@ mod large;
 mod lease;
 mod outcome;
 mod problem;
+mod recovery;
 mod rivals;
 mod scope;
 mod store_failure;
 mod tower;
+mod waiting;
 mod wire;

@@ -81,6 +81,18 @@ impl App {
         panic!("it is still in progress");
     }
 
+    /// Sends a request until it is answered with something other than 409 `in-progress`.
+    pub async fn settled_or_unknown(&self, request: &super::http::Ask) -> Answer {
+        for _ in 0..500 {
+            let answer = self.send(request).await;
+            if answer.status != 409 || answer.problem()["code"] != "in-progress" {
+                return answer;
+            }
+            pause(20).await;
+        }
+        panic!("it is still in progress");
+    }
+
     /// How often the handler has begun to run.
     pub fn runs(&self) -> usize {
         self.runs.count()

@@ -1,4 +1,5 @@
-use std::fmt;
+mod default;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use http::{HeaderName, Method, StatusCode};
 use super::fingerprint::FingerprintPolicy;
 use super::headers::StoredHeaders;
 use super::invalid_config::InvalidConfig;
-use super::options::{Required, Scope, StoreFailure};
-use crate::engine::{Terms, Verdict};
+use super::options::{InFlight, Required, Scope, StoreFailure};
+use super::recovery::{Hook, Recovery};
+use crate::engine::{Abandoned, Terms, Verdict};
 use crate::protocol::{Guarantee, KeySyntax};
 
 /// Everything that can differ from route to route. The policy of a route replaces that of the layer
@@ -43,6 +45,8 @@ pub struct Policy {
     pub(super) max_attempts: u32,
     completion_tries: u32,
     store_failure: StoreFailure,
+    pub(super) in_flight: InFlight,
+    pub(super) recover: Option<Arc<Hook>>,
     pub(super) request_limit: usize,
     pub(super) response_limit: usize,
     pub(super) buffer_time: Duration,
@@ -100,6 +104,8 @@ impl Policy {
         completion_tries: u32;
         /// What happens while the store is down; the default is to refuse.
         store_failure: StoreFailure;
+        /// What a request gets whose first one is still running; the default is 409 at once.
+        in_flight: InFlight;
         /// The largest request body in bytes; the default is 1 MiB. It is held in memory.
         request_limit: usize;
         /// The largest response body in bytes that is stored; the default is 1 MiB. A larger one
@@ -128,6 +134,37 @@ impl Policy {
     #[must_use]
     pub fn route(mut self, name: impl Fn(&Parts) -> String + Send + Sync + 'static) -> Self {
         self.route = Some(Arc::new(name));
+        self
+    }
+
+    /// Asks the application what became of a claim whose lease has lapsed without an outcome,
+    /// instead of letting the guarantee decide: a look at its own books, at a payment provider.
+    ///
+    /// Of all requests and servers that meet the claim, one asks; the others find it in progress
+    /// meanwhile. An answer stands for a lease, [`Recovery::StillUnknown`] too; then the next retry
+    /// asks again. The hook is stopped after [`max_run`](Self::max_run); if it is, or panics, the
+    /// claim is still unknown. It runs while the client waits, so it should be quick.
+    ///
+    /// ```
+    /// use http::Response;
+    /// use tower_idempotency::{Policy, Recovery};
+    ///
+    /// # async fn charge_of(_: &str) -> Result<Option<String>, std::io::Error> { Ok(None) }
+    /// let policy = Policy::new().on_abandoned(async |abandoned| {
+    ///     match charge_of(&abandoned.derived_key("card")).await {
+    ///         Ok(Some(charge)) => Recovery::Response(Response::new(charge.into())),
+    ///         Ok(None) => Recovery::Rerun,
+    ///         Err(_) => Recovery::StillUnknown,
+    ///     }
+    /// });
+    /// ```
+    #[must_use]
+    pub fn on_abandoned<F, A>(mut self, ask: F) -> Self
+    where
+        F: Fn(Abandoned) -> A + Send + Sync + 'static,
+        A: Future<Output = Recovery> + Send + 'static,
+    {
+        self.recover = Some(Arc::new(Hook::new(ask)));
         self
     }
 
@@ -193,6 +230,7 @@ impl Policy {
             max_run: self.max_run,
             completion_tries: self.completion_tries,
             run_unprotected: self.store_failure == StoreFailure::RunUnprotected,
+            wait: self.in_flight.max_wait(),
         }
     }
 
@@ -201,7 +239,10 @@ impl Policy {
         if let Some(method) = self.methods.iter().find(|method| method.is_safe()) {
             return Err(InvalidConfig::SafeMethod(method.clone()));
         }
-        if self.lease < Duration::from_millis(1) || self.max_run.is_zero() {
+        if self.lease < Duration::from_millis(1)
+            || self.max_run.is_zero()
+            || self.in_flight == InFlight::wait(Duration::ZERO)
+        {
             return Err(InvalidConfig::NoTime);
         }
         // An unfinished record lives for the retention from its last renewal, which may be a whole
@@ -213,57 +254,5 @@ impl Policy {
             });
         }
         Ok(())
-    }
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            methods: vec![Method::POST, Method::PATCH],
-            required: Required::never(),
-            key_syntax: KeySyntax::either(),
-            key_validator: None,
-            scope: Scope::Endpoint,
-            route: None,
-            fingerprint: FingerprintPolicy::raw(),
-            verdict: None,
-            guarantee: Guarantee::AtMostOnce,
-            lease: Duration::from_secs(30),
-            retention: Duration::from_secs(24 * 3600),
-            max_run: Duration::from_secs(600),
-            max_attempts: 5,
-            completion_tries: u32::MAX,
-            store_failure: StoreFailure::Refuse,
-            request_limit: 1 << 20,
-            response_limit: 1 << 20,
-            buffer_time: Duration::from_secs(5),
-            stream_types: [
-                "text/event-stream",
-                "multipart/x-mixed-replace",
-                "application/grpc",
-                "application/x-ndjson",
-                "application/ndjson",
-                "application/jsonl",
-                "application/json-seq",
-                "application/stream+json",
-            ]
-            .map(str::to_owned)
-            .into(),
-            stored_headers: StoredHeaders::default(),
-        }
-    }
-}
-
-impl fmt::Debug for Policy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Policy")
-            .field("methods", &self.methods)
-            .field("scope", &self.scope)
-            .field("guarantee", &self.guarantee)
-            .field("lease", &self.lease)
-            .field("retention", &self.retention)
-            .field("max_run", &self.max_run)
-            .field("store_failure", &self.store_failure)
-            .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,286 @@
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt as _;
+
+use super::begin::{Asking, Refused, unable};
+use super::call::GRACE;
+use super::running::Proof;
+use super::wait::Ticket;
+use super::{Conclusion, Engine, Held, Rejection, Run, supervise};
+use crate::protocol::{
+    Attempt, FenceToken, Fields, Fingerprint, Found, Guarantee, IdempotencyKey, Nonce, Outcome,
+    Phase, Ran, Reply, Slot,
+};
+use crate::store::Operation;
+
+/// A claim whose lease has lapsed without an outcome: its process died, or stands still. For
+/// [`Policy::on_abandoned`](crate::Policy::on_abandoned).
+///
+/// `Debug` shows neither key nor tenant.
+#[derive(Clone)]
+pub struct Abandoned {
+    tenant: Arc<str>,
+    key: IdempotencyKey,
+    slot: Slot,
+    fingerprint: Fingerprint,
+    lapsed: Lapsed,
+}
+
+impl Abandoned {
+    /// The tenant that the layer resolved.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    /// The key that the client sent.
+    #[must_use]
+    pub const fn key(&self) -> &IdempotencyKey {
+        &self.key
+    }
+
+    /// The number of the attempt that left no outcome.
+    #[must_use]
+    pub const fn attempt(&self) -> u32 {
+        self.lapsed.attempt
+    }
+
+    /// The digest of its request.
+    #[must_use]
+    pub const fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    /// How long ago the claim was made, on the store's clock.
+    #[must_use]
+    pub const fn age(&self) -> Duration {
+        self.lapsed.age
+    }
+
+    /// The fence token of the claim: what its handler wrote to its own database carries it.
+    #[must_use]
+    pub const fn fence(&self) -> FenceToken {
+        self.lapsed.fence
+    }
+
+    /// The key that the handler passed on in a call to another service, which can be asked for it;
+    /// see [`RunningClaim::derived_key`](crate::RunningClaim::derived_key).
+    #[must_use]
+    pub fn derived_key(&self, step: &str) -> String {
+        self.slot.derived_key(step)
+    }
+
+    /// The name of the operation in logs: 16 hex digits from which the key cannot be found.
+    #[must_use]
+    pub const fn slot(&self) -> Slot {
+        self.slot
+    }
+}
+
+impl fmt::Debug for Abandoned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Abandoned")
+            .field("slot", &self.slot)
+            .field("attempt", &self.attempt())
+            .field("fence", &self.fence())
+            .field("age", &self.age())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a look at the application's own books has brought to light.
+pub(crate) enum Finding {
+    Rerun,
+    Outcome(Outcome),
+    Unknown,
+}
+
+/// Looks what became of an abandoned claim.
+pub(crate) type Recover =
+    dyn Fn(Abandoned) -> Pin<Box<dyn Future<Output = Finding> + Send>> + Send + Sync;
+
+/// The claim that lapsed.
+#[derive(Clone, Copy)]
+pub(super) struct Lapsed {
+    fence: FenceToken,
+    attempt: u32,
+    age: Duration,
+}
+
+impl Lapsed {
+    pub(super) const fn of(found: &Found) -> Option<Self> {
+        match found {
+            Found::Unknown { fence, attempt, age } => {
+                Some(Self { fence: *fence, attempt: *attempt, age: *age })
+            }
+            _ => None,
+        }
+    }
+}
+
+pub(super) enum Recovered {
+    /// The abandoned claim may be taken over.
+    Rerun(Question),
+    Refused(Refused),
+}
+
+/// The right to ask what became of an abandoned claim: a claim of a slot of its own, so that of all
+/// servers one asks. It does not touch the abandoned claim: should its worker come back, its outcome
+/// counts.
+pub(super) struct Question(Arc<Held>);
+
+impl Engine {
+    /// Finds out what became of an abandoned claim; of all who meet it, one asks.
+    pub(super) async fn recover(
+        self: &Arc<Self>,
+        asking: &Asking<'_>,
+        recover: &Recover,
+        lapsed: Lapsed,
+    ) -> Recovered {
+        let attempt = &asking.attempt;
+        let question = match self.question(asking, lapsed).await {
+            Ok(question) => question,
+            Err(refused) => return Recovered::Refused(refused),
+        };
+        // Somebody may have answered between the look that found the claim and the question.
+        match self.look_again(attempt, lapsed.fence).await {
+            Ok(()) => {}
+            Err(refused) => {
+                self.conclude(question, true).await;
+                return Recovered::Refused(refused);
+            }
+        }
+        let abandoned = Abandoned {
+            tenant: Arc::clone(&asking.tenant),
+            key: asking.key.clone(),
+            slot: attempt.slot,
+            fingerprint: attempt.fingerprint.clone(),
+            lapsed,
+        };
+        let refused = match self.ask(&question, recover, abandoned).await {
+            Finding::Rerun => return Recovered::Rerun(question),
+            Finding::Outcome(outcome) => self.resolve(attempt, lapsed.fence, outcome).await,
+            Finding::Unknown => {
+                let Lapsed { fence, attempt: number, age } = lapsed;
+                Refused::Found(attempt.slot, Found::Unknown { fence, attempt: number, age })
+            }
+        };
+        self.conclude(question, !matches!(refused, Refused::Because(_))).await;
+        Recovered::Refused(refused)
+    }
+
+    async fn question(
+        self: &Arc<Self>,
+        asking: &Asking<'_>,
+        lapsed: Lapsed,
+    ) -> Result<Question, Refused> {
+        let abandoned = &asking.attempt;
+        let attempt = Attempt {
+            slot: abandoned.slot.recovery(lapsed.fence),
+            nonce: Nonce::from_bytes(rand::rng().random()),
+            // An answer stands for a lease: the application is not asked again by every retry.
+            retention: abandoned.lease,
+            guarantee: Guarantee::AtLeastOnce,
+            max_attempts: u32::MAX,
+            ..abandoned.clone()
+        };
+        let sent = self.clock.monotonic();
+        let call = self.begin_call(&attempt).await;
+        if call.lost {
+            self.cancel_later(attempt.clone());
+        }
+        match call.result {
+            Ok(Reply::Started(grant) | Reply::Mine(grant) | Reply::Reclaimed(grant))
+                if !call.lost =>
+            {
+                let named = (asking.key.clone(), Arc::clone(&asking.tenant));
+                let proof = Proof::Claimed { sent };
+                let claim = attempt.claim(grant);
+                let held = Held::new(claim, asking.terms, named, proof, None, &self.clock);
+                Ok(Question(held))
+            }
+            Ok(Reply::Found(Found::Completed { .. })) => {
+                match self.look_again(abandoned, lapsed.fence).await {
+                    Err(refused) => Err(refused),
+                    Ok(()) => {
+                        let Lapsed { fence, attempt: number, age } = lapsed;
+                        let unknown = Found::Unknown { fence, attempt: number, age };
+                        Err(Refused::Found(abandoned.slot, unknown))
+                    }
+                }
+            }
+            Ok(Reply::Found(found)) => Err(Refused::Found(attempt.slot, found)),
+            failed => Err(Refused::Because(unable(abandoned, &failed))),
+        }
+    }
+
+    /// Sees that the claim is still abandoned; what else is in the slot is the answer.
+    async fn look_again(&self, attempt: &Attempt, fence: FenceToken) -> Result<(), Refused> {
+        let look = self.store.look(attempt.slot, self.store_timeout);
+        let within = self.store_timeout.saturating_add(GRACE);
+        let Ok(Ok(seen)) = tokio::time::timeout(within, look).await else {
+            return Err(Refused::Because(Rejection::unavailable()));
+        };
+        let abandoned = seen.running(fence).is_none()
+            && seen.record.as_ref().is_some_and(|record| {
+                record.fence == fence && matches!(record.phase, Phase::InProgress { .. })
+            });
+        if abandoned {
+            return Ok(());
+        }
+        let found = seen.record.map_or(Found::Nothing, |record| record.seen_by(attempt, seen.now));
+        Err(Refused::Found(attempt.slot, found))
+    }
+
+    /// Asks the application, under a lease and with a limit. An answer that it does not give is
+    /// none.
+    async fn ask(
+        self: &Arc<Self>,
+        Question(held): &Question,
+        recover: &Recover,
+        abandoned: Abandoned,
+    ) -> Finding {
+        tracing::info!(slot = %abandoned.slot, attempt = abandoned.attempt(), "abandoned");
+        // Called inside, where a panic is caught.
+        let work = async { recover(abandoned).await };
+        match supervise::run(work, held, || self.renewals.register(self, held)).await {
+            Run::Finished(finding) => finding,
+            Run::Panicked | Run::Stopped => {
+                tracing::error!(slot = %held.slot(), "the recovery hook gave no answer");
+                Finding::Unknown
+            }
+        }
+    }
+
+    /// Gives the abandoned claim its outcome.
+    async fn resolve(&self, attempt: &Attempt, fence: FenceToken, outcome: Outcome) -> Refused {
+        let call = self.repeat(Operation::Resolve, |within| {
+            self.store.resolve(attempt.slot, fence, &outcome, attempt.retention, within)
+        });
+        match call.await.result {
+            Ok(Reply::Applied) => {
+                Refused::Found(attempt.slot, Found::Completed { outcome, age: Duration::ZERO })
+            }
+            // An earlier copy of the call may have been the one that resolved it.
+            Ok(Reply::Fenced(Found::Completed { outcome, age })) => {
+                Refused::Found(attempt.slot, Found::Completed { outcome, age })
+            }
+            Ok(Reply::Fenced(found)) => Refused::Found(attempt.slot, found),
+            failed => Refused::Because(unable(attempt, &failed)),
+        }
+    }
+
+    /// The question has been answered, for everybody who meets the same claim; or it has to be asked
+    /// again.
+    pub(super) async fn conclude(self: &Arc<Self>, Question(held): Question, answered: bool) {
+        let conclusion = if answered {
+            Conclusion::Keep(Outcome::Tombstone { status: 200, headers: Fields::none() })
+        } else {
+            Conclusion::Free(Ran::No)
+        };
+        drop(self.settle(held, conclusion, Ticket::none()).await);
+    }
+}

@@ -1,0 +1,77 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How many handlers may run at once, in all and for one tenant. Handlers outlive their connections,
+/// so a limit outside the layer does not see them.
+#[derive(Default)]
+pub(super) struct Rooms {
+    all: Option<Arc<Semaphore>>,
+    tenants: Option<Tenants>,
+}
+
+struct Tenants {
+    limit: usize,
+    running: Arc<Mutex<HashMap<Arc<str>, usize>>>,
+}
+
+/// Room for one handler, given back when it is dropped.
+#[derive(Default)]
+pub(crate) struct Room {
+    _all: Option<OwnedSemaphorePermit>,
+    _tenant: Option<TenantRoom>,
+}
+
+struct TenantRoom {
+    tenant: Arc<str>,
+    running: Arc<Mutex<HashMap<Arc<str>, usize>>>,
+}
+
+impl Rooms {
+    pub(super) fn new(limit: Option<usize>, per_tenant: Option<usize>) -> Self {
+        Self {
+            all: limit.map(|limit| Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)))),
+            tenants: per_tenant.map(|limit| Tenants { limit, running: Arc::default() }),
+        }
+    }
+
+    /// Room for one more of this tenant, if there is any.
+    pub(super) fn enter(&self, tenant: &Arc<str>) -> Option<Room> {
+        let all = match &self.all {
+            Some(all) => Some(Arc::clone(all).try_acquire_owned().ok()?),
+            None => None,
+        };
+        let tenant = match &self.tenants {
+            Some(tenants) => Some(tenants.enter(tenant)?),
+            None => None,
+        };
+        Some(Room { _all: all, _tenant: tenant })
+    }
+}
+
+impl Tenants {
+    fn enter(&self, tenant: &Arc<str>) -> Option<TenantRoom> {
+        let mut counts = lock(&self.running);
+        let count = counts.get(tenant).copied().unwrap_or_default();
+        if count >= self.limit {
+            return None;
+        }
+        counts.insert(Arc::clone(tenant), count + 1);
+        Some(TenantRoom { tenant: Arc::clone(tenant), running: Arc::clone(&self.running) })
+    }
+}
+
+impl Drop for TenantRoom {
+    fn drop(&mut self) {
+        let mut counts = lock(&self.running);
+        match counts.get_mut(&self.tenant) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(counts.remove(&self.tenant)),
+        }
+    }
+}
+
+fn lock(counts: &Mutex<HashMap<Arc<str>, usize>>) -> MutexGuard<'_, HashMap<Arc<str>, usize>> {
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
+}
