@@ -28,6 +28,24 @@ impl Executions {
     pub(crate) fn total(&self) -> u64 {
         self.total.load(Ordering::Relaxed)
     }
+
+    /// Adds a line to the ledger, in one write, so that lines of several servers never mix.
+    pub(crate) fn note(&self, tenant: &str, key: &str, attempt: u32, event: &str) {
+        let Some(mut ledger) = self.ledger.as_ref() else { return };
+        let line = json!({
+            "t": u64::try_from(SystemClock.unix().as_millis()).unwrap_or(u64::MAX),
+            "pid": std::process::id(),
+            "tenant": tenant,
+            "key": key,
+            "attempt": attempt,
+            "event": event,
+        });
+        // A ledger with gaps proves nothing: better to end here.
+        if let Err(error) = ledger.write_all(format!("{line}\n").as_bytes()) {
+            eprintln!("cannot write the ledger: {error}");
+            std::process::abort();
+        }
+    }
 }
 
 /// A request that a handler is about to execute.
@@ -73,22 +91,8 @@ impl Ticket {
         answer
     }
 
-    /// Adds a line to the ledger, in one write, so that lines of several servers never mix.
     fn note(&self, event: &str) {
-        let Some(mut ledger) = self.executions.ledger.as_ref() else { return };
-        let line = json!({
-            "t": u64::try_from(SystemClock.unix().as_millis()).unwrap_or(u64::MAX),
-            "pid": std::process::id(),
-            "tenant": self.tenant,
-            "key": self.key,
-            "attempt": self.attempt,
-            "event": event,
-        });
-        // A ledger with gaps proves nothing: better to end here.
-        if let Err(error) = ledger.write_all(format!("{line}\n").as_bytes()) {
-            eprintln!("cannot write the ledger: {error}");
-            std::process::abort();
-        }
+        self.executions.note(&self.tenant, &self.key, self.attempt, event);
     }
 }
 

@@ -36,10 +36,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .with_ansi(std::io::stderr().is_terminal())
             .init();
     }
-    let layer = protection::layer(&options).unwrap_or_else(|error| refuse(&error));
     let executions = Executions::new(options.ledger.as_deref())
         .unwrap_or_else(|error| refuse(&format!("cannot open the ledger: {error}")));
-    let router = routes::router(Arc::new(executions), layer.clone());
+    let executions = Arc::new(executions);
+    let layer = protection::layer(&options, &executions).unwrap_or_else(|error| refuse(&error));
+    let router = routes::router(executions, layer.clone());
     let listener = TcpListener::bind(options.listen).await?;
 
     let mut stdout = std::io::stdout();

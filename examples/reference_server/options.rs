@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use http::Method;
-use tower_idempotency::{FingerprintPolicy, Guarantee, Scope};
+use tower_idempotency::{FingerprintPolicy, Guarantee, InFlight, Scope};
 
 /// An axum server with every knob of tower-idempotency on its command line.
 #[derive(Debug, Parser)]
@@ -34,9 +34,25 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) require_key: bool,
 
-    /// What a concurrent request gets: `reject`.
+    /// What a concurrent request gets: `reject`, or `wait:MS` for the first one's answer.
     #[arg(long, value_name = "WHAT", default_value = "reject", value_parser = in_flight)]
     pub(crate) in_flight: InFlight,
+
+    /// How many requests may wait for one key, and in all.
+    #[arg(long, value_name = "KEY,TOTAL", value_delimiter = ',', num_args = 2)]
+    pub(crate) max_waiters: Option<Vec<usize>>,
+
+    /// How many keyed requests may run at once.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) max_in_flight: Option<usize>,
+
+    /// How many keyed requests of one tenant may run at once.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) max_in_flight_per_tenant: Option<usize>,
+
+    /// What is found out about an abandoned claim; the ledger has a line for each time it is.
+    #[arg(long, value_enum)]
+    pub(crate) on_abandoned: Option<OnAbandoned>,
 
     /// How long an unrenewed claim keeps others out.
     #[arg(long, value_name = "MS", value_parser = millis)]
@@ -95,9 +111,14 @@ pub(crate) enum StoreOption {
     Redis(String),
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum InFlight {
-    Reject,
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum OnAbandoned {
+    /// Nothing happened: run again.
+    Rerun,
+    /// It happened: 200 `{"recovered":true}`.
+    Respond,
+    /// Nobody knows.
+    StillUnknown,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -154,12 +175,9 @@ fn method(name: &str) -> Result<Method, String> {
 
 fn in_flight(value: &str) -> Result<InFlight, String> {
     match value.split_once(':') {
-        None if value == "reject" => Ok(InFlight::Reject),
-        Some(("wait", time)) => {
-            millis(time)?;
-            Err("waiting is not supported yet; use `reject`".into())
-        }
-        _ => Err("use `reject`".into()),
+        None if value == "reject" => Ok(InFlight::reject()),
+        Some(("wait", time)) => millis(time).map(InFlight::wait),
+        _ => Err("use `reject` or `wait:MS`".into()),
     }
 }
 

@@ -1,20 +1,39 @@
 //! From the command line to the layer.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::Response;
 use tower_idempotency::layer::Builder;
 use tower_idempotency::{
-    IdempotencyLayer, MemoryStore, Policy, Required, StoreFailure, Tenant, Unresolved,
+    IdempotencyLayer, MemoryStore, Policy, Recovery, Required, StoreFailure, Tenant, Unresolved,
 };
 
-use crate::options::{Durability, InFlight, Options, StoreOption};
+use crate::executions::Executions;
+use crate::options::{Durability, OnAbandoned, Options, StoreOption};
 
 /// The lease of a policy that is not given another.
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 
-pub(crate) fn layer(options: &Options) -> Result<IdempotencyLayer, Box<dyn Error>> {
-    let mut builder = store(options)?.policy(policy(options));
+pub(crate) fn layer(
+    options: &Options,
+    executions: &Arc<Executions>,
+) -> Result<IdempotencyLayer, Box<dyn Error>> {
+    let policy = match options.on_abandoned {
+        None => policy(options),
+        Some(answer) => recovering(policy(options), answer, executions),
+    };
+    let mut builder = store(options)?.policy(policy);
+    if let Some(&[per_key, total]) = options.max_waiters.as_deref() {
+        builder = builder.max_waiters(per_key, total);
+    }
+    if let Some(limit) = options.max_in_flight {
+        builder = builder.max_in_flight(limit);
+    }
+    if let Some(limit) = options.max_in_flight_per_tenant {
+        builder = builder.max_in_flight_per_tenant(limit);
+    }
     if let Some(timeout) = options.store_timeout_ms {
         builder = builder.store_timeout(timeout);
     }
@@ -41,9 +60,25 @@ fn tenant() -> Tenant {
     })
 }
 
+/// The policy with a hook that always finds out the same.
+fn recovering(policy: Policy, answer: OnAbandoned, executions: &Arc<Executions>) -> Policy {
+    let executions = Arc::clone(executions);
+    policy.on_abandoned(move |abandoned| {
+        let (tenant, key) = (abandoned.tenant(), abandoned.key().as_str());
+        executions.note(tenant, key, abandoned.attempt(), "abandoned");
+        std::future::ready(match answer {
+            OnAbandoned::Rerun => Recovery::Rerun,
+            OnAbandoned::StillUnknown => Recovery::StillUnknown,
+            OnAbandoned::Respond => {
+                Recovery::Response(Response::new(r#"{"recovered":true}"#.into()))
+            }
+        })
+    })
+}
+
 fn policy(options: &Options) -> Policy {
-    let InFlight::Reject = options.in_flight;
     let mut policy = Policy::new()
+        .in_flight(options.in_flight)
         .methods(options.methods.iter().cloned())
         .guarantee(options.guarantee())
         .scope(options.scope())

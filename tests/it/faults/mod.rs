@@ -8,3 +8,4 @@ mod frozen;
 mod logs;
 mod lost_reply;
 mod store_down;
+mod waiting;

@@ -132,6 +132,11 @@ impl Ledger {
         self.events(key, "end")
     }
 
+    /// The same for the abandoned claims of a key of which somebody asked what became of them.
+    pub fn asked(&self, key: &str) -> Vec<u64> {
+        self.events(key, "abandoned")
+    }
+
     fn events(&self, key: &str, event: &str) -> Vec<u64> {
         let text = std::fs::read_to_string(self.0.path()).expect("the ledger");
         text.lines()
