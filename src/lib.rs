@@ -22,12 +22,14 @@
 //! | first request | the handler's | the handler's | the handler's |
 //! | retry after completion | the same | the same, without those of one message; `Idempotent-Replayed: true` | the same bytes |
 //! | retry while the first one runs | 409 | `Retry-After` | problem [`in-progress`](problems#in-progress) |
+//! | the same, where the policy is to [wait](InFlight::wait) | the first one's | as for a retry after completion | the same bytes |
 //! | same key, other request | 422 | | problem [`key-reused`](problems#key-reused) |
 //! | bad key, two keys | 400 | `Link` | problem [`key-invalid`](problems#key-invalid) |
 //! | no key where one is required | 400 | `Link` | problem [`key-missing`](problems#key-missing) |
 //! | the handler's process died | 409, or it runs again | | problem [`outcome-unknown`](problems#outcome-unknown) |
 //! | the response was too large to keep, or a stream | 409 | `Location`, `ETag` | problem [`result-unavailable`](problems#result-unavailable) |
 //! | the handler panicked | 500 | | problem [`handler-failed`](problems#handler-failed) |
+//! | more wait or run than may | 503 | `Retry-After` | problem [`too-many-waiters`](problems#too-many-waiters), [`too-many-in-flight`](problems#too-many-in-flight) |
 //! | the store is down | 503 | `Retry-After` | problem [`store-unavailable`](problems#store-unavailable) |
 //! | the store goes down while the handler runs | the handler's | the handler's; `Idempotency-Status: unstored` | the handler's; stored when the store is back, if that is before [`Policy::max_run`] has passed |
 //!
@@ -41,6 +43,7 @@
 //!    └────────────────────┘       ▼
 //!      nothing was executed    abandoned ──▶ at most once:  409 outcome-unknown
 //!                                        ──▶ at least once: the next request takes over
+//!                                        ──▶ a hook: whatever it has found out
 //! ```
 //!
 //! # Guarantees

@@ -66,8 +66,9 @@
 //! Status 409. The process that ran the operation disappeared without leaving an outcome. Nobody knows
 //! whether it took effect, so it is not run again. Look up the effects of the operation before
 //! sending it with a new key. If the process was only stopped and comes back, the key is answered
-//! with its outcome after all. An operator can settle it with
-//! [`Store::resolve`](crate::store::Store::resolve).
+//! with its outcome after all. A hook of the service
+//! ([`Policy::on_abandoned`](crate::Policy::on_abandoned)) or an operator
+//! ([`Store::resolve`](crate::store::Store::resolve)) can settle it.
 //!
 //! ## result-unavailable
 //! Status 409. The operation ran, but its response could not be kept: it was too large, a stream, or too

@@ -12,8 +12,10 @@
 //! 5. The body is read up to the limit, and hashed as it comes. A body that is too large or breaks
 //!    off leaves no record.
 //! 6. The store is asked, in one atomic call. A key that was used for another request is refused
-//!    with 422, before anything else is looked at; one whose request is running, with 409; one that
-//!    is completed is answered from its record.
+//!    with 422, before anything else is looked at; one whose request is running, with 409, or it
+//!    waits for its answer ([`Policy::in_flight`]); one that is completed is answered from its record.
+//!    What became of one whose server died is for the guarantee to decide, or for a hook to find out
+//!    ([`Policy::on_abandoned`]).
 //! 7. If the slot was free, the handler runs. From here on nothing that happens to the connection
 //!    stops it; its lease is renewed while it lives; its outcome is stored, and only then sent.
 //!
@@ -50,6 +52,9 @@
 //!   connection all the same: task-locals, concurrency permits, timeouts, transactions. The current
 //!   `tracing` span is carried along. An outer timeout answers the client and does not stop the
 //!   handler; [`Policy::max_run`] does.
+//! - For the same reason limit what runs at once here ([`Builder::max_in_flight`]), not outside.
+//! - A request that waits is answered by its own connection's patience: a proxy in front must not
+//!   give up sooner than [`InFlight::wait`] does.
 //! - At shutdown, wait for [`Drain`] after the server has stopped accepting.
 //! - With `panic = "abort"` a panic ends the process: the claim is then abandoned, not settled.
 //! - A handler that blocks its thread cannot be stopped, and on a single-threaded runtime its lease
@@ -134,6 +139,7 @@
 //!  INFO replayed slot=3a48be4d396a807d status=201
 //!  INFO refused slot=3a48be4d396a807d code="key-reused"
 //!  WARN the claim was lost while the handler ran slot=3a48be4d396a807d
+//!  INFO abandoned slot=3a48be4d396a807d attempt=1
 //! ```
 //! The handler runs in a span `idempotency` with the slot and the attempt number.
 
