@@ -17,7 +17,8 @@ use tower_idempotency::protocol::{
 };
 use tower_idempotency::store::{Effect, Error, ErrorKind, Operation, Seen, Store};
 use tower_idempotency::{
-    Guarantee, IdempotencyLayer, MemoryStore, Policy, Rejection, RunningClaim, Secret, Tenant,
+    Guarantee, IdempotencyLayer, InFlight, MemoryStore, Policy, Recovery, Rejection, RunningClaim,
+    Secret, Tenant,
 };
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -144,7 +145,7 @@ async fn handle(
         "/panic" => panic!("a bug"),
         "/error" => return Err(std::io::Error::other("failed")),
         "/slow" => tokio::time::sleep(Duration::from_millis(200)).await,
-        "/stuck" => std::future::pending().await,
+        "/stuck" | "/dies" => std::future::pending().await,
         "/down-at-complete" => *store.down.lock().unwrap() = Some(ErrorKind::Unreachable),
         "/busy" => return Ok(StatusCode::TOO_MANY_REQUESTS.into_response()),
         "/stream" => return Ok(([("content-type", "text/event-stream")], ANSWER).into_response()),
@@ -181,7 +182,14 @@ async fn keys_bodies_and_secrets_are_written_down_nowhere() {
         .with_writer(written.clone())
         .init();
     let store = Unsteady { written: written.clone(), ..Unsteady::default() };
+    let shown = written.clone();
     let policy = Policy::new()
+        .in_flight(InFlight::wait(Duration::from_secs(2)))
+        .on_abandoned(move |abandoned| {
+            let answer = Recovery::Response(Response::new(ANSWER.into()));
+            shown.debug(&(abandoned, &answer));
+            std::future::ready(answer)
+        })
         .max_run(Duration::from_millis(300))
         .lease(Duration::from_millis(60))
         .route(|parts| parts.uri.path().to_owned());
@@ -222,6 +230,16 @@ async fn keys_bodies_and_secrets_are_written_down_nowhere() {
         assert_eq!(send(path, KEY, BODY).await, retry, "{path}");
     }
     assert_eq!(send("/", KEY, &format!("another {BODY}")).await, 422);
+    let both =
+        futures_util::future::join(send("/slow", "another", BODY), send("/slow", "another", BODY));
+    assert_eq!(both.await, (200, 200));
+
+    let dying = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("one");
+    let request = Request::post("/dies").header("idempotency-key", KEY).body(Body::from(BODY));
+    dying.spawn(service.clone().oneshot(request.expect("a request")));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    dying.shutdown_background();
+    assert_eq!(send("/dies", KEY, BODY).await, 200, "the hook knows the answer");
     for invalid in [format!("{KEY}, {KEY}"), format!("\"{KEY}"), KEY.repeat(100)] {
         assert_eq!(send("/", &invalid, BODY).await, 400);
         let error = IdempotencyKey::parse(invalid.as_bytes(), &KeySyntax::either());
@@ -249,7 +267,12 @@ async fn keys_bodies_and_secrets_are_written_down_nowhere() {
     written.debug(&whole);
 
     let text = written.text();
-    assert!(text.contains("claimed") && text.contains("refused") && text.contains("panicked"));
+    assert!(
+        text.contains("claimed")
+            && text.contains("refused")
+            && text.contains("abandoned")
+            && text.contains("panicked")
+    );
     for word in [KEY, BODY, ANSWER, SECRET] {
         let found = text.lines().find(|line| line.contains(word));
         assert_eq!(found, None, "{word}");

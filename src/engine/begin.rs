@@ -174,6 +174,8 @@ impl Engine {
                 self.watch_for(ticket, attempt, (slot, fence));
                 Admission::Wait
             }
+            // Freed since it was looked at: whose turn it is asks again.
+            Refused::Found(_, Found::Nothing) if !ticket.is_none() => Admission::Wait,
             refused => {
                 let answer = match refused {
                     Refused::Found(_, found) => answer(found),

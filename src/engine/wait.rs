@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub(super) struct Queue {
     turn: Arc<Semaphore>,
     answer: OnceLock<Answer>,
     waiting: AtomicUsize,
+    /// How often a claim was watched for it.
+    watches: AtomicU32,
     /// When the claim that is waited for was made, in microseconds of the local clock.
     claimed: AtomicU64,
     /// Cancelled with the queue, when the last of those who stand in it has left.
@@ -105,6 +107,7 @@ impl Queue {
             turn: Arc::new(Semaphore::new(1)),
             answer: OnceLock::new(),
             waiting: AtomicUsize::new(0),
+            watches: AtomicU32::new(0),
             claimed: AtomicU64::new(micros(all.clock.monotonic())),
             left: CancellationToken::new().drop_guard(),
             all,
@@ -232,7 +235,8 @@ impl Ticket {
     pub(super) fn step_aside(mut self) -> Option<Aside> {
         let (permit, queue) = self.0.take()?;
         let left = queue.left.token().clone();
-        Some(Aside { permit, queue: Arc::downgrade(&queue), left })
+        let earlier = queue.watches.fetch_add(1, Ordering::Relaxed);
+        Some(Aside { permit, queue: Arc::downgrade(&queue), left, earlier })
     }
 }
 
@@ -242,6 +246,8 @@ pub(super) struct Aside {
     queue: Weak<Queue>,
     /// Cancelled once nobody stands in the queue any more.
     pub(super) left: CancellationToken,
+    /// How often the queue has been here before.
+    pub(super) earlier: u32,
 }
 
 impl Aside {

@@ -10,6 +10,9 @@ use crate::store::Seen;
 /// How long a store is asked to watch at a time. Then it is asked anew, in case it has forgotten.
 const WATCH: Duration = Duration::from_secs(15);
 
+/// How often a queue asks again at once when what it waited for has ended without an outcome.
+const PROMPT: u32 = 3;
+
 /// The longest pause after a store failed to watch.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -34,6 +37,11 @@ impl Engine {
             };
             // What is watched can be the question what became of a claim, which is no answer yet.
             let answer = outcome(&seen, &attempt).filter(|_| slot == attempt.slot);
+            if answer.is_none() && aside.earlier >= PROMPT {
+                // Freed again and again, or a store that contradicts itself: no hurry any more.
+                let pause = FIRST_PAUSE * 2_u32.saturating_pow((aside.earlier - PROMPT).min(6));
+                left.run_until_cancelled(tokio::time::sleep(pause.min(LONGEST_PAUSE))).await;
+            }
             if let (Some(ticket), Some(answer)) = (aside.ticket(), answer) {
                 ticket.announce(&answer);
             }

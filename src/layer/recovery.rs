@@ -1,3 +1,4 @@
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -11,7 +12,9 @@ use crate::engine::{Abandoned, Finding, Recover};
 
 /// What an application's own books say about an abandoned claim; the answer of a hook that is set
 /// with [`Policy::on_abandoned`].
-#[derive(Clone, Debug)]
+///
+/// `Debug` shows nothing of a response.
+#[derive(Clone)]
 pub enum Recovery {
     /// Nothing happened, or it is safe to happen again: the request that asked runs, as the next
     /// attempt.
@@ -21,6 +24,16 @@ pub enum Recovery {
     Response(Response<Bytes>),
     /// The books do not tell. The request gets 409 `outcome-unknown`.
     StillUnknown,
+}
+
+impl fmt::Debug for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rerun => "Rerun",
+            Self::Response(_) => "Response(..)",
+            Self::StillUnknown => "StillUnknown",
+        })
+    }
 }
 
 type Answer = Pin<Box<dyn Future<Output = Recovery> + Send>>;
