@@ -5,7 +5,13 @@
 //! cargo bench --all-features --bench waiters
 //! ```
 
-#[allow(dead_code, unreachable_pub, unused_imports, reason = "the tests need all of it")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    unused_macros,
+    reason = "the tests need all of it"
+)]
 #[path = "../tests/it/support/mod.rs"]
 mod support;
 
@@ -61,12 +67,12 @@ async fn main() {
         }
     }
     lags.sort();
-    let at = |share: f64| lags[((lags.len() - 1) as f64 * share) as usize];
+    let at = |percent: usize| lags[(lags.len() - 1) * percent / 100];
     println!(
         "{} waiters at two servers, {ROUNDS} rounds, after the answer was stored:",
         2 * WAITERS
     );
-    println!("  median {:?}, p99 {:?}, last {:?}", at(0.5), at(0.99), at(1.0));
+    println!("  median {:?}, p99 {:?}, last {:?}", at(50), at(99), at(100));
 }
 
 /// The attempt that the reference server makes of this request.

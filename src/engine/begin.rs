@@ -1,53 +1,14 @@
 use std::sync::Arc;
 
-use super::call::{Call, Chain, GRACE};
-use super::recovery::{Lapsed, Recover, Recovered};
-use super::room::Room;
+use super::abandoned::Lapsed;
+use super::admission::{Admission, Admitted, Asking, Refused, unable};
+use super::call::{Call, GRACE};
+use super::recovery::Recovered;
 use super::running::Proof;
 use super::wait::Ticket;
-use super::{Answer, Engine, Held, Rejection, Terms, answer};
-use crate::protocol::{
-    Attempt, FenceToken, Fingerprint, Found, Grant, Guarantee, IdempotencyKey, Reply, Scheme, Slot,
-    Timestamp,
-};
-use crate::store::{Error, ErrorKind, Operation};
-
-/// A request on its way to the store.
-pub(crate) struct Asking<'a> {
-    pub(crate) attempt: Attempt,
-    pub(crate) terms: Terms,
-    pub(crate) key: IdempotencyKey,
-    pub(crate) tenant: Arc<str>,
-    pub(crate) ticket: Ticket,
-    /// Gives the fingerprint of the same request under another scheme, if that can be done.
-    pub(crate) compare: &'a (dyn Fn(&Scheme) -> Option<Fingerprint> + Send + Sync),
-    /// Finds out what became of an abandoned claim.
-    pub(crate) recover: Option<&'a Recover>,
-}
-
-/// What to do with a request.
-pub(crate) enum Admission {
-    /// Run the handler under this claim.
-    Proceed(Admitted),
-    /// Do not run it.
-    Answer(Answer),
-    /// Wait in the queue: somebody else runs it.
-    Wait,
-}
-
-/// The claim under which a handler runs, and what it takes up meanwhile.
-pub(crate) struct Admitted {
-    pub(crate) held: Arc<Held>,
-    pub(crate) room: Room,
-    pub(crate) ticket: Ticket,
-}
-
-/// Why an attempt does not run.
-pub(super) enum Refused {
-    /// This is in the slot, or in that of a question about it.
-    Found(Slot, Found),
-    Because(Rejection),
-}
+use super::{Answer, Engine, Held, Rejection, answer};
+use crate::protocol::{Attempt, FenceToken, Found, Grant, Guarantee, Reply, Timestamp};
+use crate::store::{ErrorKind, Operation};
 
 impl Engine {
     /// Asks the store for the claim.
@@ -207,16 +168,5 @@ impl Engine {
 
     pub(super) async fn begin_call(&self, attempt: &Attempt) -> Call {
         self.repeat(Operation::Begin, |within| self.store.begin(attempt, within)).await
-    }
-}
-
-/// What a client is told when the store did not answer `begin`.
-pub(super) fn unable(attempt: &Attempt, failed: &Result<Reply, Error>) -> Rejection {
-    let Err(error) = failed else { return Rejection::unavailable() };
-    tracing::warn!(slot = %attempt.slot, error = %Chain(error), "begin failed");
-    match error.kind() {
-        ErrorKind::Corrupt => Rejection::RecordCorrupt,
-        ErrorKind::Unsupported => Rejection::RecordUnsupported,
-        _ => Rejection::unavailable(),
     }
 }

@@ -1,5 +1,7 @@
 //! Runs one operation under a claim: begin, run, settle. No HTTP here.
 
+mod abandoned;
+mod admission;
 mod begin;
 mod call;
 mod lease;
@@ -19,10 +21,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::begin::{Admission, Admitted, Asking};
+pub use self::abandoned::Abandoned;
+pub(crate) use self::abandoned::{Finding, Recover};
+pub(crate) use self::admission::{Admission, Admitted, Asking};
 use self::lease::Renewals;
-pub use self::recovery::Abandoned;
-pub(crate) use self::recovery::{Finding, Recover};
 pub use self::rejection::Rejection;
 use self::room::Rooms;
 pub use self::running::RunningClaim;

@@ -1,125 +1,18 @@
-use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt as _;
 
-use super::begin::{Asking, Refused, unable};
+use super::abandoned::{Abandoned, Finding, Lapsed, Recover};
+use super::admission::{Asking, Refused, unable};
 use super::call::GRACE;
 use super::running::Proof;
 use super::wait::Ticket;
 use super::{Conclusion, Engine, Held, Rejection, Run, supervise};
 use crate::protocol::{
-    Attempt, FenceToken, Fields, Fingerprint, Found, Guarantee, IdempotencyKey, Nonce, Outcome,
-    Phase, Ran, Reply, Slot,
+    Attempt, FenceToken, Fields, Found, Guarantee, Nonce, Outcome, Phase, Ran, Reply,
 };
 use crate::store::Operation;
-
-/// A claim whose lease has lapsed without an outcome: its process died, or stands still. For
-/// [`Policy::on_abandoned`](crate::Policy::on_abandoned).
-///
-/// `Debug` shows neither key nor tenant.
-#[derive(Clone)]
-pub struct Abandoned {
-    tenant: Arc<str>,
-    key: IdempotencyKey,
-    slot: Slot,
-    fingerprint: Fingerprint,
-    lapsed: Lapsed,
-}
-
-impl Abandoned {
-    /// The tenant that the layer resolved.
-    #[must_use]
-    pub fn tenant(&self) -> &str {
-        &self.tenant
-    }
-
-    /// The key that the client sent.
-    #[must_use]
-    pub const fn key(&self) -> &IdempotencyKey {
-        &self.key
-    }
-
-    /// The number of the attempt that left no outcome.
-    #[must_use]
-    pub const fn attempt(&self) -> u32 {
-        self.lapsed.attempt
-    }
-
-    /// The digest of its request.
-    #[must_use]
-    pub const fn fingerprint(&self) -> &Fingerprint {
-        &self.fingerprint
-    }
-
-    /// How long ago the claim was made, on the store's clock.
-    #[must_use]
-    pub const fn age(&self) -> Duration {
-        self.lapsed.age
-    }
-
-    /// The fence token of the claim: what its handler wrote to its own database carries it.
-    #[must_use]
-    pub const fn fence(&self) -> FenceToken {
-        self.lapsed.fence
-    }
-
-    /// The key that the handler passed on in a call to another service, which can be asked for it;
-    /// see [`RunningClaim::derived_key`](crate::RunningClaim::derived_key).
-    #[must_use]
-    pub fn derived_key(&self, step: &str) -> String {
-        self.slot.derived_key(step)
-    }
-
-    /// The name of the operation in logs: 16 hex digits from which the key cannot be found.
-    #[must_use]
-    pub const fn slot(&self) -> Slot {
-        self.slot
-    }
-}
-
-impl fmt::Debug for Abandoned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Abandoned")
-            .field("slot", &self.slot)
-            .field("attempt", &self.attempt())
-            .field("fence", &self.fence())
-            .field("age", &self.age())
-            .finish_non_exhaustive()
-    }
-}
-
-/// What a look at the application's own books has brought to light.
-pub(crate) enum Finding {
-    Rerun,
-    Outcome(Outcome),
-    Unknown,
-}
-
-/// Looks what became of an abandoned claim.
-pub(crate) type Recover =
-    dyn Fn(Abandoned) -> Pin<Box<dyn Future<Output = Finding> + Send>> + Send + Sync;
-
-/// The claim that lapsed.
-#[derive(Clone, Copy)]
-pub(super) struct Lapsed {
-    fence: FenceToken,
-    attempt: u32,
-    age: Duration,
-}
-
-impl Lapsed {
-    pub(super) const fn of(found: &Found) -> Option<Self> {
-        match found {
-            Found::Unknown { fence, attempt, age } => {
-                Some(Self { fence: *fence, attempt: *attempt, age: *age })
-            }
-            _ => None,
-        }
-    }
-}
 
 pub(super) enum Recovered {
     /// The abandoned claim may be taken over.
@@ -163,10 +56,7 @@ impl Engine {
         let refused = match self.ask(&question, recover, abandoned).await {
             Finding::Rerun => return Recovered::Rerun(question),
             Finding::Outcome(outcome) => self.resolve(attempt, lapsed.fence, outcome).await,
-            Finding::Unknown => {
-                let Lapsed { fence, attempt: number, age } = lapsed;
-                Refused::Found(attempt.slot, Found::Unknown { fence, attempt: number, age })
-            }
+            Finding::Unknown => Refused::Found(attempt.slot, lapsed.found()),
         };
         self.conclude(question, !matches!(refused, Refused::Because(_))).await;
         Recovered::Refused(refused)
@@ -205,11 +95,7 @@ impl Engine {
             Ok(Reply::Found(Found::Completed { .. })) => {
                 match self.look_again(abandoned, lapsed.fence).await {
                     Err(refused) => Err(refused),
-                    Ok(()) => {
-                        let Lapsed { fence, attempt: number, age } = lapsed;
-                        let unknown = Found::Unknown { fence, attempt: number, age };
-                        Err(Refused::Found(abandoned.slot, unknown))
-                    }
+                    Ok(()) => Err(Refused::Found(abandoned.slot, lapsed.found())),
                 }
             }
             Ok(Reply::Found(found)) => Err(Refused::Found(attempt.slot, found)),

@@ -13,7 +13,7 @@ use super::policy::Policy;
 use super::receive::Joined;
 use super::replay::is_empty;
 use crate::engine::Conclusion;
-use crate::protocol::{Fields, Outcome};
+use crate::protocol::Outcome;
 
 /// A handler's response: what to conclude from it, and what to send.
 pub(super) struct Captured<B> {
@@ -40,7 +40,8 @@ where
     }
     let (parts, body) = response.into_parts();
     if is_empty(parts.status) {
-        let outcome = stored(parts.status, &parts.headers, policy, marker, Bytes::new(), None);
+        let headers = &policy.stored_headers;
+        let outcome = headers.response(parts.status, &parts.headers, marker, Bytes::new(), None);
         let response = Response::from_parts(parts, ResponseBody::whole(Whole::default()));
         return Ok(Captured { conclusion: Conclusion::Keep(outcome), response });
     }
@@ -58,10 +59,9 @@ where
                 trailers.remove(marker);
                 trailers.remove(STATUS);
             }
-            let outcome = stored(
+            let outcome = policy.stored_headers.response(
                 parts.status,
                 &parts.headers,
-                policy,
                 marker,
                 data.clone(),
                 trailers.as_ref(),
@@ -137,23 +137,6 @@ fn is_stream(headers: &HeaderMap, policy: &Policy) -> bool {
         essence.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind.as_bytes()))
             && matches!(essence.get(kind.len()), None | Some(b'+'))
     })
-}
-
-pub(super) fn stored(
-    status: StatusCode,
-    headers: &HeaderMap,
-    policy: &Policy,
-    marker: &HeaderName,
-    body: Bytes,
-    trailers: Option<&HeaderMap>,
-) -> Outcome {
-    Outcome::Response {
-        status: status.as_u16(),
-        headers: policy.stored_headers.of(headers, marker),
-        body,
-        trailers: trailers
-            .map_or(Fields::none(), |trailers| policy.stored_headers.of(trailers, marker)),
-    }
 }
 
 /// The mark of a response that is not kept, with what helps a client to find the result.

@@ -1,9 +1,11 @@
+use bytes::Bytes;
+use http::StatusCode;
 use http::header::{
     ALT_SVC, CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, PROXY_AUTHENTICATE,
     SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
 };
 
-use crate::protocol::Fields;
+use crate::protocol::{Fields, Outcome};
 
 /// Names that are never replayed besides the standard ones below: they belong to one message, one
 /// connection or one client. Sorted.
@@ -55,6 +57,23 @@ impl StoredHeaders {
             .filter(|(name, _)| *name != marker && !named.contains(name) && self.keeps(name))
             .map(|(name, value)| (name, value, value.is_sensitive()))
             .collect()
+    }
+
+    /// What a record keeps of a response.
+    pub(super) fn response(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        marker: &HeaderName,
+        body: Bytes,
+        trailers: Option<&HeaderMap>,
+    ) -> Outcome {
+        Outcome::Response {
+            status: status.as_u16(),
+            headers: self.of(headers, marker),
+            body,
+            trailers: trailers.map_or(Fields::none(), |trailers| self.of(trailers, marker)),
+        }
     }
 
     fn keeps(&self, name: &HeaderName) -> bool {

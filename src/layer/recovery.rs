@@ -5,13 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderName, Response};
 
-use super::capture::stored;
-use super::policy::Policy;
+use super::headers::StoredHeaders;
 use super::replay::is_empty;
 use crate::engine::{Abandoned, Finding, Recover};
 
 /// What an application's own books say about an abandoned claim; the answer of a hook that is set
-/// with [`Policy::on_abandoned`].
+/// with [`Policy::on_abandoned`](crate::Policy::on_abandoned).
 ///
 /// `Debug` shows nothing of a response.
 #[derive(Clone)]
@@ -53,13 +52,13 @@ impl Hook {
     /// The hook as the engine calls it: a response becomes what a record keeps of it.
     pub(super) fn bound(
         self: &Arc<Self>,
-        policy: &Arc<Policy>,
+        stored: &StoredHeaders,
         marker: &HeaderName,
     ) -> Box<Recover> {
-        let (hook, policy, marker) = (Arc::clone(self), Arc::clone(policy), marker.clone());
+        let (hook, stored, marker) = (Arc::clone(self), stored.clone(), marker.clone());
         Box::new(move |abandoned| {
             let answer = (hook.0)(abandoned);
-            let (policy, marker) = (Arc::clone(&policy), marker.clone());
+            let (stored, marker) = (stored.clone(), marker.clone());
             Box::pin(async move {
                 match answer.await {
                     Recovery::Rerun => Finding::Rerun,
@@ -68,7 +67,7 @@ impl Hook {
                         let (parts, body) = response.into_parts();
                         let body = if is_empty(parts.status) { Bytes::new() } else { body };
                         let (status, headers) = (parts.status, &parts.headers);
-                        Finding::Outcome(stored(status, headers, &policy, &marker, body, None))
+                        Finding::Outcome(stored.response(status, headers, &marker, body, None))
                     }
                 }
             })

@@ -203,7 +203,8 @@ impl<S> Ready<S> {
         let compare = |scheme: &_| {
             policy.fingerprint.under(scheme, parts, &self.data, shared.secret.as_ref())
         };
-        let recover = policy.recover.as_ref().map(|hook| hook.bound(policy, &shared.marker));
+        let recover =
+            policy.recover.as_ref().map(|hook| hook.bound(&policy.stored_headers, &shared.marker));
         let asking = Asking {
             attempt: self.attempt.clone(),
             terms: policy.terms(),

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use super::claim::{Attempt, Claim, FenceToken, Grant, Guarantee, Nonce, Ran};
+use super::claim::{Attempt, Claim, Grant, Guarantee, Nonce, Ran};
+use super::fence::FenceToken;
 use super::fingerprint::Scheme;
 use super::outcome::Outcome;
 use super::record::{Phase, Record};

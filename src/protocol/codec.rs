@@ -23,7 +23,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::binary::{InvalidRecord, Reader, put_bytes, put_len};
-use super::claim::{FenceToken, Nonce};
+use super::claim::Nonce;
+use super::fence::FenceToken;
 use super::fingerprint::{Fingerprint, Scheme};
 use super::outcome;
 use super::record::{Phase, Record};

@@ -1,4 +1,5 @@
-use super::claim::{Claim, FenceToken, Nonce};
+use super::claim::{Claim, Nonce};
+use super::fence::FenceToken;
 use super::fingerprint::Fingerprint;
 use super::outcome::Outcome;
 use super::time::Timestamp;

@@ -1,7 +1,7 @@
 use std::fmt;
 
-use super::claim::FenceToken;
 use super::digest::{Hasher, Secret};
+use super::fence::FenceToken;
 use super::key::IdempotencyKey;
 
 /// The address of a record: a hash of the tenant, the method, the route and the key.
