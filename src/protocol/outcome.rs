@@ -48,6 +48,24 @@ impl Outcome {
             Self::Tombstone { headers, .. } => headers.0.len(),
         }
     }
+
+    /// The same outcome in memory of its own: what it consists of can be slices of something much
+    /// larger, which it would keep alive for as long as it is kept.
+    pub(crate) fn compact(&self) -> Self {
+        match self {
+            Self::Response { status, headers, body, trailers } => {
+                let content = [&headers.0[..], &trailers.0, body].concat();
+                let mut rest = Bytes::from(content);
+                let headers = Fields(rest.split_to(headers.0.len()));
+                let trailers = Fields(rest.split_to(trailers.0.len()));
+                Self::Response { status: *status, headers, body: rest, trailers }
+            }
+            Self::Tombstone { status, headers } => {
+                let headers = Fields(Bytes::copy_from_slice(&headers.0));
+                Self::Tombstone { status: *status, headers }
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Outcome {

@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use self::shard::{Cost, Shard};
 use self::watchers::Watchers;
 use super::{Effect, Error, ErrorKind, Operation as Called, Seen, Store};
@@ -207,7 +205,7 @@ impl Store for MemoryStore {
         outcome: &Outcome,
         _within: Duration,
     ) -> Result<Reply, Error> {
-        Ok(self.finish(claim.attempt().slot, Verb::Complete(claim, &owned(outcome))))
+        Ok(self.finish(claim.attempt().slot, Verb::Complete(claim, &outcome.compact())))
     }
 
     async fn release(
@@ -250,18 +248,8 @@ impl Store for MemoryStore {
         retention: Duration,
         _within: Duration,
     ) -> Result<Reply, Error> {
-        Ok(self.finish(slot, Verb::Resolve { fence, outcome: &owned(outcome), retention }))
+        Ok(self.finish(slot, Verb::Resolve { fence, outcome: &outcome.compact(), retention }))
     }
-}
-
-/// The outcome in memory of its own: a body can be a slice of something much larger, which it would
-/// keep alive for the retention.
-fn owned(outcome: &Outcome) -> Outcome {
-    let mut outcome = outcome.clone();
-    if let Outcome::Response { body, .. } = &mut outcome {
-        *body = Bytes::copy_from_slice(body);
-    }
-    outcome
 }
 
 /// Nothing that runs under the lock panics, so what a poisoned one guards is whole.
