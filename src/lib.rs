@@ -72,6 +72,7 @@
 //! |---|---|---|
 //! | `axum` | yes | matched routes, original paths of nested routers, the [`RunningClaim`] extractor |
 //! | `json` | no | fingerprints of canonical JSON |
+//! | `near-cache` | no | a cache in front of a store, so that a storm of replays costs the store nothing |
 //! | `redis` | no | the Redis store |
 //!
 //! # When not to use it
@@ -95,6 +96,8 @@ pub use crate::layer::{
 };
 pub use crate::protocol::{Guarantee, IdempotencyKey, InvalidKey, KeySyntax, Secret};
 pub use crate::store::MemoryStore;
+#[cfg(feature = "near-cache")]
+pub use crate::store::NearCache;
 #[cfg(feature = "redis")]
 pub use crate::store::RedisStore;
 

@@ -86,6 +86,8 @@
 mod erased;
 mod error;
 mod memory;
+#[cfg(feature = "near-cache")]
+mod near_cache;
 mod poll;
 #[cfg(feature = "redis")]
 pub mod redis;
@@ -96,6 +98,8 @@ use std::time::Duration;
 pub(crate) use self::erased::ErasedStore;
 pub use self::error::{Effect, Error, ErrorKind, Operation};
 pub use self::memory::MemoryStore;
+#[cfg(feature = "near-cache")]
+pub use self::near_cache::NearCache;
 pub use self::poll::poll;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;

@@ -1,10 +1,11 @@
-//! The stores under test: memory with a clock that is set by hand, and Redis with its own.
+//! The stores under test: memory with a clock that is set by hand, and Redis with its own; each of
+//! them as it is, and behind a near cache.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tower_idempotency::clock::ManualClock;
-use tower_idempotency::store::{MemoryStore, RedisStore, Store};
+use tower_idempotency::store::{MemoryStore, NearCache, RedisStore, Store};
 
 /// A store under test, and its time.
 pub trait Harness {
@@ -12,8 +13,8 @@ pub trait Harness {
     async fn advance(&self, span: Duration);
 }
 
-pub struct Memory {
-    store: MemoryStore,
+pub struct Memory<S = MemoryStore> {
+    store: S,
     clock: Arc<ManualClock>,
 }
 
@@ -24,7 +25,14 @@ impl Memory {
     }
 }
 
-impl Harness for Memory {
+impl Memory<NearCache<MemoryStore>> {
+    pub fn near() -> Self {
+        let Memory { store, clock } = Memory::new();
+        Self { store: NearCache::with_clock(store, Arc::clone(&clock)), clock }
+    }
+}
+
+impl<S: Store> Harness for Memory<S> {
     fn store(&self) -> &impl Store {
         &self.store
     }
@@ -33,7 +41,7 @@ impl Harness for Memory {
     }
 }
 
-pub struct Redis(RedisStore);
+pub struct Redis<S = RedisStore>(S);
 
 impl Redis {
     pub fn new() -> Self {
@@ -41,7 +49,13 @@ impl Redis {
     }
 }
 
-impl Harness for Redis {
+impl Redis<NearCache<RedisStore>> {
+    pub fn near() -> Self {
+        Self(NearCache::new(crate::support::redis::redis()))
+    }
+}
+
+impl<S: Store> Harness for Redis<S> {
     fn store(&self) -> &impl Store {
         &self.0
     }

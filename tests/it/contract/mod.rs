@@ -1,4 +1,6 @@
-//! The store contract as tables of cases, run against the memory store and a real Redis.
+//! The store contract as tables of cases, run against the memory store and a real Redis, and
+//! against both behind a near cache. No case takes a record away that was replayed before, so none
+//! comes out differently behind a cache.
 //!
 //! A case is a list of steps: what is done, and what must come back. Leases and retentions that
 //! are meant to end within a case are short, all others so long that they never do; so nothing here
@@ -15,6 +17,14 @@ macro_rules! contract {
             use super::*;
             $(#[tokio::test] async fn $story() { super::$story(&Redis::new()).await; })*
         }
+        mod near_memory {
+            use super::*;
+            $(#[tokio::test] async fn $story() { super::$story(&Memory::near()).await; })*
+        }
+        mod near_redis {
+            use super::*;
+            $(#[tokio::test] async fn $story() { super::$story(&Redis::near()).await; })*
+        }
     };
     ($($name:ident: $steps:expr;)*) => {
         mod table {
@@ -28,6 +38,14 @@ macro_rules! contract {
         mod redis {
             use super::*;
             $(#[tokio::test] async fn $name() { run(&Redis::new(), table::$name()).await; })*
+        }
+        mod near_memory {
+            use super::*;
+            $(#[tokio::test] async fn $name() { run(&Memory::near(), table::$name()).await; })*
+        }
+        mod near_redis {
+            use super::*;
+            $(#[tokio::test] async fn $name() { run(&Redis::near(), table::$name()).await; })*
         }
     };
 }
