@@ -99,6 +99,16 @@ pub(crate) struct Options {
     #[arg(long, value_name = "WHAT", default_value = "local", value_parser = durability)]
     pub(crate) durability: Durability,
 
+    /// How many bytes of answers are replayed without asking the store; 0 is none.
+    #[cfg(feature = "near-cache")]
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub(crate) near_cache_bytes: usize,
+
+    /// For how long they are.
+    #[cfg(feature = "near-cache")]
+    #[arg(long, value_name = "MS", value_parser = millis)]
+    pub(crate) near_cache_age_ms: Option<Duration>,
+
     /// A file for one JSON line per handler start and handler end.
     #[arg(long, value_name = "FILE")]
     pub(crate) ledger: Option<PathBuf>,

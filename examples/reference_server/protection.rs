@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Response;
 use tower_idempotency::layer::Builder;
+use tower_idempotency::store::Store;
 use tower_idempotency::{
     IdempotencyLayer, MemoryStore, Policy, Recovery, Required, StoreFailure, Tenant, Unresolved,
 };
@@ -43,13 +44,31 @@ pub(crate) fn layer(
 fn store(options: &Options) -> Result<Builder, Box<dyn Error>> {
     let Durability::Local = options.durability;
     match &options.store {
-        StoreOption::Memory => Ok(IdempotencyLayer::builder(MemoryStore::new(), tenant())),
+        StoreOption::Memory => Ok(over(MemoryStore::new(), options)),
         #[cfg(feature = "redis")]
         StoreOption::Redis(url) => {
             let store = tower_idempotency::store::RedisStore::connect(url.as_str())?;
-            Ok(IdempotencyLayer::builder(store.prefix(&options.prefix), tenant()))
+            Ok(over(store.prefix(&options.prefix), options))
         }
     }
+}
+
+/// A layer over this store, behind a near cache where there is to be one.
+#[cfg(feature = "near-cache")]
+fn over(store: impl Store, options: &Options) -> Builder {
+    if options.near_cache_bytes == 0 {
+        return IdempotencyLayer::builder(store, tenant());
+    }
+    let mut near = tower_idempotency::NearCache::new(store).max_bytes(options.near_cache_bytes);
+    if let Some(age) = options.near_cache_age_ms {
+        near = near.max_age(age);
+    }
+    IdempotencyLayer::builder(near, tenant())
+}
+
+#[cfg(not(feature = "near-cache"))]
+fn over(store: impl Store, _: &Options) -> Builder {
+    IdempotencyLayer::builder(store, tenant())
 }
 
 /// The header `X-Tenant`, and one tenant for all requests without it.

@@ -5,6 +5,7 @@
 mod codec;
 mod contract;
 mod faults;
+mod near_cache;
 mod redis_store;
 mod rules;
 mod support;
