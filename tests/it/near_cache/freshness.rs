@@ -21,8 +21,8 @@ async fn a_replay_from_memory_is_the_same_and_grows_older() {
     scene.pass(MAX_AGE / 2);
     let second = scene.retry(&attempt).await;
     assert_eq!(scene.asked(), 1);
-    assert_eq!(age(first.clone()), Duration::from_secs(60));
-    assert_eq!(age(second.clone()), Duration::from_secs(60) + MAX_AGE / 2);
+    assert_eq!(age(&first), Duration::from_secs(60));
+    assert_eq!(age(&second), Duration::from_secs(60) + MAX_AGE / 2);
     assert_eq!(outcome(first), outcome(second));
 }
 

@@ -98,9 +98,9 @@ fn outcome(reply: Reply) -> Outcome {
 }
 
 #[track_caller]
-fn age(reply: Reply) -> Duration {
+fn age(reply: &Reply) -> Duration {
     let Reply::Found(Found::Completed { age, .. }) = reply else { panic!("{reply:?}") };
-    age
+    *age
 }
 
 fn attempt() -> Attempt {
