@@ -9,3 +9,4 @@ mod near_cache;
 mod redis_store;
 mod rules;
 mod support;
+mod topology;
