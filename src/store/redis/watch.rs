@@ -68,7 +68,11 @@ impl RedisStore {
             let round = *rounds.borrow_and_update();
             let look = self.shared_look(&watcher, slot, round, mine.take(), LOOK.min(within)).await;
             let left = until.saturating_sub(ServerTime::here());
-            let lease = look.seen.as_ref().map_or(Some(Duration::MAX), |seen| seen.running(fence));
+            let lease = match &look.seen {
+                Ok(seen) => seen.running(fence),
+                // It cannot be told now; it may be later.
+                Err(error) => (!is_of_record(error)).then_some(Duration::MAX),
+            };
             let Some(lease) = lease.filter(|_| !left.is_zero()) else {
                 return look.seen.map_err(|error| {
                     Error::new(error.kind(), Operation::Watch, error.effect()).with_source(error)
@@ -93,8 +97,8 @@ impl RedisStore {
         fence: Option<FenceToken>,
         within: Duration,
     ) -> Look {
-        // Whoever holds it may have stopped running, with its runtime.
-        let Ok(mut last) = tokio::time::timeout(LOOK, watcher.watched.last.lock()).await else {
+        // Whoever holds it may look twice, and may have stopped running, with its runtime.
+        let Ok(mut last) = tokio::time::timeout(LOOK * 3, watcher.watched.last.lock()).await else {
             return self.fresh_look(watcher, slot, within).await;
         };
         let told = last.as_ref().filter(|look| {
