@@ -7,7 +7,7 @@ use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use super::error::{Cure, Stage, cure, failed, is_answer};
 use super::lane::Lane;
 use super::link::Link;
-use super::scripts::{Answer, Verb, bytes, number};
+use super::scripts::{Answer, Verb, bytes, moment};
 use super::server_time::ServerTime;
 use crate::protocol::{InvalidRecord, Record, Timestamp};
 use crate::store::{Effect, Error, ErrorKind, Operation, Seen};
@@ -73,11 +73,11 @@ impl<'a> Call<'a> {
             let reply = reply.map_err(|failure| self.failed(failure))?;
             let (now, answer) = Answer::parse(reply).ok_or_else(|| self.unexpected())?;
             if answer != Answer::Late {
-                self.time.learn(now, self.sent());
+                self.time.learn(now, self.sent(), Some(key));
                 return Ok((now, answer));
             }
             // Redis's clock was set forward, or this is another server: its time is known now.
-            self.time.relearn(now, self.sent());
+            self.time.relearn(now, self.sent(), Some(key));
             if repeated && self.unanswered.load(Ordering::Relaxed) {
                 // This copy did nothing, but an earlier one may have been in time.
                 return Err(Error::new(ErrorKind::TimedOut, self.operation, Effect::Unknown));
@@ -97,7 +97,7 @@ impl<'a> Call<'a> {
         arguments: &(impl Fn(&mut Cmd) + Sync),
     ) -> Result<Value, Failure> {
         self.exchange(|mut connection| {
-            let mut command = verb.command(with_text, key, self.deadline());
+            let mut command = verb.command(with_text, key, self.deadline(key));
             arguments(&mut command);
             async move { connection.command(&command).await }
         })
@@ -111,11 +111,18 @@ impl<'a> Call<'a> {
             .map_err(|failure| self.failed(failure))
     }
 
+    /// Reads a slot in one round trip.
+    async fn read(&self, key: &[u8], commands: &Pipeline) -> Result<Vec<Value>, Error> {
+        self.exchange(|mut connection| async move { connection.read(key, commands).await })
+            .await
+            .map_err(|failure| self.failed(failure))
+    }
+
     /// The whole value of a slot.
     pub(super) async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
         let mut commands = Pipeline::with_capacity(1);
         commands.cmd("GET").arg(key);
-        let value = self.commands(&commands).await?.pop();
+        let value = self.read(key, &commands).await?.pop();
         value.and_then(bytes).ok_or_else(|| self.unexpected())
     }
 
@@ -124,18 +131,27 @@ impl<'a> Call<'a> {
     pub(super) async fn look(&self, key: &[u8]) -> Result<Seen, Error> {
         let mut commands = Pipeline::with_capacity(3);
         commands.cmd("GET").arg(key).cmd("PTTL").arg(key).cmd("TIME");
-        let mut replies = self.commands(&commands).await?.into_iter();
+        let replies = self.read(key, &commands).await?;
+        self.seen(key, replies.into_iter())
+    }
+
+    /// The same, and has Redis tell this connection when the slot changes after that. Asking for it
+    /// twice is harmless, and the connections to the nodes of a Cluster come and go unseen.
+    pub(super) async fn look_and_track(&self, key: &[u8]) -> Result<Seen, Error> {
+        let mut commands = Pipeline::with_capacity(4);
+        commands.cmd("CLIENT").arg("TRACKING").arg("ON");
+        commands.cmd("GET").arg(key).cmd("PTTL").arg(key).cmd("TIME");
+        let replies = self.read(key, &commands).await?;
+        self.seen(key, replies.into_iter().skip(1))
+    }
+
+    fn seen(&self, key: &[u8], mut replies: impl Iterator<Item = Value>) -> Result<Seen, Error> {
         let value = replies.next().and_then(bytes).ok_or_else(|| self.unexpected())?;
-        let (Some(Value::Int(left)), Some(Value::Array(time))) = (replies.next(), replies.next())
+        let (Some(Value::Int(left)), Some(now)) = (replies.next(), replies.next().and_then(moment))
         else {
             return Err(self.unexpected());
         };
-        let mut time = time.into_iter().filter_map(number);
-        let (Some(seconds), Some(micros)) = (time.next(), time.next()) else {
-            return Err(self.unexpected());
-        };
-        let now = Timestamp::from_micros(seconds * 1_000_000 + micros);
-        self.time.learn(now, self.sent());
+        self.time.learn(now, self.sent(), Some(key));
         let expires = match left {
             -2 => now,
             left => u64::try_from(left)
@@ -162,6 +178,8 @@ impl<'a> Call<'a> {
             let now = ServerTime::here_in_micros();
             self.sent.store(now, Ordering::Relaxed);
             live.ask(now);
+            let stage = if live.link.is_cluster() { Stage::Routed } else { Stage::Sent };
+            let earlier = earlier || stage == Stage::Routed;
             let error = match send(live.link.clone()).await {
                 Ok(reply) => {
                     live.hear();
@@ -180,16 +198,16 @@ impl<'a> Call<'a> {
                 Cure::Load | Cure::Nothing => {}
             }
             if cure(&error) != Cure::Reconnect || repeated {
-                return Err((Stage::Sent, error));
+                return Err((stage, error));
             }
             repeated = true;
         }
     }
 
     /// When Redis must have begun with a copy that is sent now: when the caller's time is over.
-    fn deadline(&self) -> Timestamp {
+    fn deadline(&self, key: &[u8]) -> Timestamp {
         let spent = ServerTime::here().saturating_sub(self.started);
-        self.time.now().after(self.within.saturating_sub(spent))
+        self.time.now_at(key).after(self.within.saturating_sub(spent))
     }
 
     fn sent(&self) -> Duration {

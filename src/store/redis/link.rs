@@ -1,6 +1,8 @@
 use redis::aio::MultiplexedConnection;
 #[cfg(feature = "redis-cluster")]
 use redis::cluster_async::ClusterConnection;
+#[cfg(feature = "redis-cluster")]
+use redis::cluster_routing::{Route, SingleNodeRoutingInfo, SlotAddr};
 use redis::{Cmd, Pipeline, RedisResult, Value};
 
 /// A connection to one server, or to all of a Cluster. Clones share it.
@@ -12,6 +14,16 @@ pub(super) enum Link {
 }
 
 impl Link {
+    /// Whether calls go to many servers, each of them on a connection of its own. The client library
+    /// then looks after these connections, and sends calls again without saying so.
+    #[cfg_attr(not(feature = "redis-cluster"), expect(clippy::unused_self))]
+    pub(super) fn is_cluster(&self) -> bool {
+        #[cfg(feature = "redis-cluster")]
+        return matches!(self, Self::Cluster(_));
+        #[cfg(not(feature = "redis-cluster"))]
+        return false;
+    }
+
     pub(super) async fn command(&mut self, command: &Cmd) -> RedisResult<Value> {
         match self {
             Self::Single(connection) => connection.send_packed_command(command).await,
@@ -37,6 +49,44 @@ impl Link {
             }
         }?;
         replies.into_iter().map(refused).collect()
+    }
+
+    /// Sends all commands together, to the master that this key is on.
+    #[cfg_attr(not(feature = "redis-cluster"), expect(unused_variables))]
+    pub(super) async fn read(
+        &mut self,
+        key: &[u8],
+        commands: &Pipeline,
+    ) -> RedisResult<Vec<Value>> {
+        match self {
+            Self::Single(_) => self.commands(commands).await,
+            #[cfg(feature = "redis-cluster")]
+            Self::Cluster(connection) => read_from_node(connection, key, commands).await,
+        }
+    }
+}
+
+/// While a slot moves, a node takes one command at a time for the keys that it has got so far; a
+/// transaction counts as one.
+#[cfg(feature = "redis-cluster")]
+async fn read_from_node(
+    connection: &mut ClusterConnection,
+    key: &[u8],
+    commands: &Pipeline,
+) -> RedisResult<Vec<Value>> {
+    let mut whole = Pipeline::with_capacity(commands.len() + 2);
+    whole.cmd("MULTI");
+    for command in commands.cmd_iter() {
+        whole.add_command(command.clone());
+    }
+    whole.cmd("EXEC");
+    let (count, route) = (whole.len(), Route::with_key(key, SlotAddr::Master));
+    let node = SingleNodeRoutingInfo::SpecificNode(route);
+    let replies = connection.route_pipeline(whole, 0, count, node).await?;
+    let mut replies = replies.into_iter().map(refused).collect::<RedisResult<Vec<_>>>()?;
+    match replies.pop() {
+        Some(Value::Array(replies)) => replies.into_iter().map(refused).collect(),
+        _ => Ok(Vec::new()),
     }
 }
 

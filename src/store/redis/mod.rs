@@ -28,14 +28,25 @@
 //! microseconds of its CPU per replay, pipelined by 16: through the script 16 at 1 KiB, 19 at
 //! 4 KiB, 28 at 8 KiB, 152 at 64 KiB; with a `GET` 16, 13, 14 and 41.
 
+mod address;
+mod board;
 mod call;
+mod connect;
 mod error;
 mod lane;
 mod link;
+mod live;
+#[cfg(feature = "redis-cluster")]
+mod nodes;
 mod records;
 mod scripts;
+#[cfg(feature = "redis-sentinel")]
+mod sentinels;
 mod server_time;
+mod source;
+mod tune;
 mod verify;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,14 +54,16 @@ use std::time::Duration;
 
 /// The client, so that its types can be named in the version that this crate uses.
 pub use redis;
-use redis::{Client, Cmd, IntoConnectionInfo, RedisError};
+use redis::Cmd;
 
 use self::call::Call;
-use self::lane::{Lane, tuned};
+use self::lane::{Lane, Lanes};
 use self::records::{classify, content, micros, millis, unnumbered};
 use self::scripts::Answer;
 use self::server_time::ServerTime;
+use self::source::Source;
 pub use self::verify::Concern;
+use self::watch::Watches;
 use super::{Error, ErrorKind, Operation, Seen, Store};
 use crate::protocol::{
     Attempt, Claim, FenceToken, Guarantee, Outcome, Ran, Record, Reply, Slot, Timestamp, Verb,
@@ -72,64 +85,20 @@ const LOOKS: usize = 3;
 /// # Ok::<(), tower_idempotency::store::redis::redis::RedisError>(())
 /// ```
 pub struct RedisStore {
-    client: Client,
+    source: Source,
     connect_timeout: Duration,
+    connections: usize,
     /// The prefix and its colon.
     prefix: Vec<u8>,
     /// For `begin` and `look`.
-    claims: Lane,
+    claims: Lanes,
     /// For `renew`, `complete`, `release` and `resolve`.
-    finishes: Lane,
+    finishes: Lanes,
+    watches: Watches,
     time: Arc<ServerTime>,
 }
 
 impl RedisStore {
-    /// A store at an address such as `redis://user:password@host:6379/0`, or whatever else the
-    /// `redis` crate takes for one. It connects when it is first used.
-    ///
-    /// # Errors
-    /// If the address cannot be understood.
-    pub fn connect(address: impl IntoConnectionInfo) -> Result<Self, RedisError> {
-        Ok(Self::new(Client::open(address)?))
-    }
-
-    /// A store that connects as this client does: for TLS with certificates of your own, for
-    /// example. `TCP_NODELAY` and a way to notice dead connections are set in addition.
-    ///
-    /// ```
-    /// use tower_idempotency::store::redis::{RedisStore, redis};
-    ///
-    /// let client = redis::Client::open("redis://localhost")?;
-    /// let store = RedisStore::new(client);
-    /// # Ok::<(), redis::RedisError>(())
-    /// ```
-    #[must_use]
-    pub fn new(client: Client) -> Self {
-        let client = tuned(client);
-        let time = Arc::new(ServerTime::default());
-        let connect_timeout = Duration::from_secs(1);
-        let lane = || Lane::new(client.clone(), connect_timeout, Arc::clone(&time));
-        let (claims, finishes) = (lane(), lane());
-        Self { client, connect_timeout, prefix: b"idempotency:".into(), claims, finishes, time }
-    }
-
-    /// What every key begins with, before a colon; the default is `idempotency`. Services that
-    /// share a Redis and not their keys need one each.
-    #[must_use]
-    pub fn prefix(mut self, prefix: impl AsRef<[u8]>) -> Self {
-        self.prefix = [prefix.as_ref(), b":"].concat();
-        self
-    }
-
-    /// How long connecting may take, the handshake included; the default is one second.
-    #[must_use]
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        let lane = || Lane::new(self.client.clone(), timeout, Arc::clone(&self.time));
-        (self.claims, self.finishes) = (lane(), lane());
-        self.connect_timeout = timeout;
-        self
-    }
-
     fn key(&self, slot: &Slot) -> Vec<u8> {
         [self.prefix.as_slice(), slot.as_bytes()].concat()
     }
@@ -187,7 +156,7 @@ impl RedisStore {
 
 impl Store for RedisStore {
     async fn begin(&self, attempt: &Attempt, within: Duration) -> Result<Reply, Error> {
-        let call = self.call(&self.claims, Operation::Begin, within);
+        let call = self.call(self.claims.of(&attempt.slot), Operation::Begin, within);
         call.bounded(async {
             let record = unnumbered(attempt);
             let rerun = attempt.guarantee == Guarantee::AtLeastOnce;
@@ -208,7 +177,7 @@ impl Store for RedisStore {
 
     async fn renew(&self, claim: &Claim, within: Duration) -> Result<Reply, Error> {
         let attempt = claim.attempt();
-        let call = self.call(&self.finishes, Operation::Renew, within);
+        let call = self.call(self.finishes.of(&attempt.slot), Operation::Renew, within);
         let record = Record::in_progress(claim, Timestamp::from_micros(0)).encode();
         let arguments = |command: &mut Cmd| {
             command.arg(&record[..]).arg(micros(attempt.lease)).arg(millis(attempt.retention));
@@ -224,7 +193,7 @@ impl Store for RedisStore {
         within: Duration,
     ) -> Result<Reply, Error> {
         let attempt = claim.attempt();
-        let call = self.call(&self.finishes, Operation::Complete, within);
+        let call = self.call(self.finishes.of(&attempt.slot), Operation::Complete, within);
         // The moment in the record is only for the age of a replay, so the estimate is good enough
         // and the record can be stored as it is.
         let arguments = |command: &mut Cmd| {
@@ -242,7 +211,7 @@ impl Store for RedisStore {
         tombstone: Duration,
         within: Duration,
     ) -> Result<Reply, Error> {
-        let call = self.call(&self.finishes, Operation::Release, within);
+        let call = self.call(self.finishes.of(&attempt.slot), Operation::Release, within);
         let arguments = |command: &mut Cmd| {
             command.arg(attempt.nonce.as_bytes()).arg(u8::from(ran == Ran::No));
             command.arg(millis(tombstone));
@@ -252,12 +221,12 @@ impl Store for RedisStore {
     }
 
     async fn look(&self, slot: Slot, within: Duration) -> Result<Seen, Error> {
-        let call = self.call(&self.claims, Operation::Look, within);
+        let call = self.call(self.claims.of(&slot), Operation::Look, within);
         call.bounded(call.look(&self.key(&slot))).await
     }
 
     async fn watch(&self, slot: Slot, fence: FenceToken, within: Duration) -> Result<Seen, Error> {
-        crate::store::poll(self, slot, fence, within).await
+        self.await_change(&slot, fence, within).await
     }
 
     async fn resolve(
@@ -268,7 +237,7 @@ impl Store for RedisStore {
         retention: Duration,
         within: Duration,
     ) -> Result<Reply, Error> {
-        let call = self.call(&self.finishes, Operation::Resolve, within);
+        let call = self.call(self.finishes.of(&slot), Operation::Resolve, within);
         let content = content(outcome);
         let arguments = |command: &mut Cmd| {
             command.arg(fence.number()).arg(&content[..]).arg(millis(retention));
@@ -282,7 +251,7 @@ impl fmt::Debug for RedisStore {
     /// The address without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
-            .field("address", &self.claims.address().to_string())
+            .field("address", &self.source.to_string())
             .field("prefix", &self.prefix.escape_ascii().to_string())
             .finish_non_exhaustive()
     }

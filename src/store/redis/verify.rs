@@ -105,7 +105,7 @@ impl RedisStore {
     /// # Errors
     /// If the server cannot be asked.
     pub async fn verify(&self) -> Result<Vec<Concern>, Error> {
-        let call = Call::new(&self.claims, &self.time, Operation::Verify, WITHIN);
+        let call = Call::new(self.claims.first(), &self.time, Operation::Verify, WITHIN);
         let mut info = redis::pipe();
         info.cmd("INFO");
         let reply = call.bounded(call.commands(&info)).await?.pop();
