@@ -8,6 +8,7 @@ use crate::support::cluster::{self, RedisCluster};
 use crate::support::launch::Kind;
 use crate::support::redis::{RedisServer, shared_valkey};
 use crate::support::sentinel::SentinelTrio;
+use crate::support::tls::TlsServer;
 
 #[test]
 fn valkey_is_there() {
@@ -16,6 +17,21 @@ fn valkey_is_there() {
     let server = RedisServer::start_valkey(&["--appendonly", "yes"]);
     server.query::<()>("SET key value").expect("it is set");
     assert_eq!(server.query("WAITAOF 1 0 5000"), Ok((1, 0)));
+}
+
+#[test]
+fn a_server_with_tls_is_known_by_its_root_certificate_alone() {
+    let user = ["--user", "shop", "on", ">word", "~*", "+@all"];
+    let server = TlsServer::start(&user);
+    let client = server.client("shop:word");
+    let mut connection = client.get_connection().expect("the certificate is good");
+    let name = redis::cmd("ACL").arg("WHOAMI").query(&mut connection);
+    assert_eq!(name, Ok("shop".to_owned()));
+
+    let stranger = TlsServer::start(&[]);
+    let certificates = stranger.certificates();
+    let client = redis::Client::build_with_tls(server.url("shop:word"), certificates);
+    assert!(client.expect("valid certificates").get_connection().is_err());
 }
 
 #[tokio::test]
@@ -41,9 +57,8 @@ async fn the_client_library_finds_the_master_through_the_sentinels() {
     let url = trio.url();
     let (sentinels, name) = url.rsplit_once('/').expect("a name");
     let sentinels = redis_urls(sentinels, "redis+sentinel://");
-    let mut client =
-        SentinelClient::build(sentinels, name.to_owned(), None, SentinelServerType::Master)
-            .expect("valid addresses");
+    let mut client = SentinelClient::build(sentinels, name, None, SentinelServerType::Master)
+        .expect("valid addresses");
     let mut master = client.get_async_connection().await.expect("there is a master");
     redis::cmd("SET").arg("key").arg("value").exec_async(&mut master).await.expect("it is set");
     assert_eq!(trio.nodes[0].query("GET key"), Ok("value".to_owned()));

@@ -14,4 +14,5 @@ pub mod process;
 pub mod redis;
 pub mod sentinel;
 pub mod supervisor;
+pub mod tls;
 pub mod wire;
