@@ -77,7 +77,8 @@ impl Launch {
         command.push(self.kind.program().into());
         command.push(self.file_in(dir).into());
         command.extend(["--port", &port.to_string(), "--bind", &host].map(OsString::from));
-        command.extend(["--save", "", "--dir"].map(OsString::from));
+        // In a namespace, the test is a stranger.
+        command.extend(["--protected-mode", "no", "--save", "", "--dir"].map(OsString::from));
         command.push(dir.into());
         if let Some(folder) = &self.tls {
             command.extend(["--tls-port", &tls_port(port).to_string()].map(OsString::from));
