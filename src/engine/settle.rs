@@ -108,8 +108,8 @@ impl Engine {
         });
     }
 
-    /// Settles in the background: in short steps until the lease would lapse, then once a lease
-    /// until `max_run`. Tells whether the record is as it was meant to be.
+    /// Settles in the background: in short steps until the lease would lapse, or for a lease where
+    /// there is none, then once a lease until `max_run`. Tells whether the record is as it was meant to be.
     async fn settle_late(&self, held: &Held, conclusion: &Conclusion) -> bool {
         if let Some(wait) = held.lost_until.and_then(|at| at.checked_sub(self.clock.monotonic())) {
             tokio::time::sleep(wait).await;
@@ -132,7 +132,8 @@ impl Engine {
             if !held.is_live() && spent > held.terms.max_run.max(lease) {
                 break;
             }
-            pause = if held.is_live() { (pause * 2).min(LONGEST_PAUSE) } else { lease };
+            let soon = held.is_live() || (!held.is_protected() && spent < lease);
+            pause = if soon { (pause * 2).min(LONGEST_PAUSE) } else { lease };
             tokio::time::sleep(pause).await;
         }
         tracing::error!(slot = %held.slot(), "gave up storing the outcome; the lease will lapse");

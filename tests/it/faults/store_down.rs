@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::app::pause;
+use crate::support::app::{eventually, pause};
 use crate::support::http::post;
 use crate::support::process::{Process, slow, until_settled};
 use crate::support::redis::RedisServer;
@@ -88,7 +88,11 @@ async fn fail_open_runs_while_redis_is_down_and_records_the_outcome() {
     let first = server.send(&slow(1, "k")).await;
     assert_eq!((first.status, first.is_replay()), (200, false));
     redis.restart();
-    pause(1500).await;
+    let records = || {
+        let keys: Vec<Vec<u8>> = redis.query("KEYS reference:*").expect("keys");
+        keys.iter().filter(|key| key.len() == "reference:".len() + 32).count()
+    };
+    eventually(|| records() == 1).await;
     let replay = server.send(&slow(1, "k")).await;
     assert_eq!((replay.is_replay(), &replay.body), (true, &first.body));
 }

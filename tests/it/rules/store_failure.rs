@@ -45,7 +45,7 @@ async fn rule_26_without_the_store_nothing_runs(store: AnyStore) {
         assert_eq!(refused.problem()["retryable"], true, "{kind:?}");
         assert_eq!(refused.header("retry-after"), Some("1"), "{kind:?}");
     }
-    assert_eq!((app.runs(), store.records().await), (0, 0));
+    assert_eq!((app.runs(), store.records()), (0, 0));
     app.send(crate::support::http::post("/")).await.is_first("1");
     faulty.recover();
     app.send(keyed("k")).await.is_first("2");
@@ -75,7 +75,7 @@ async fn rule_26_a_route_can_run_unprotected_and_is_recorded_later(store: AnySto
     app.send(keyed("k")).await.is_first("2 false");
     faulty.recover();
     for _ in 0..200 {
-        if store.records().await == 1 {
+        if store.records() == 1 {
             break;
         }
         pause(20).await;

@@ -86,7 +86,7 @@ async fn a_broken_upload_leaves_no_record(store: AnyStore) {
         let answer = connection.try_read().await;
         assert!(answer.is_none_or(|answer| answer.status == 400));
     }
-    assert_eq!((app.runs(), store.records().await), (0, 0));
+    assert_eq!((app.runs(), store.records()), (0, 0));
     app.send(keyed("k").body("hello")).await.is_first("1");
 }
 
@@ -97,7 +97,7 @@ async fn an_upload_over_the_limit_is_a_413_and_leaves_no_record(store: AnyStore)
     declared.is_refused(413, "request-too-large");
     let chunks = app.send(keyed("k").chunked(&[&long[..600], &long[600..]], &[])).await;
     chunks.is_refused(413, "request-too-large");
-    assert_eq!((app.runs(), store.records().await), (0, 0));
+    assert_eq!((app.runs(), store.records()), (0, 0));
     app.send(keyed("k").body(&long[..1000])).await.is_first("1");
     app.send(post("/").body(&long)).await.is_first("2");
 }

@@ -4,16 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt as _;
+use redis::Value;
 use tower_idempotency::MemoryStore;
 use tower_idempotency::protocol::{Attempt, Claim, FenceToken, Outcome, Ran, Reply, Slot};
 use tower_idempotency::store::{Error, RedisStore, Seen, Store};
+
+use super::redis::RedisServer;
 
 /// A fresh store that nobody else uses.
 #[derive(Clone, Debug)]
 pub enum AnyStore {
     Memory(Arc<MemoryStore>),
-    /// The store, and what its keys begin with.
-    Redis(Arc<RedisStore>, String),
+    Redis(Arc<RedisStore>, Namespace),
+}
+
+/// What the keys of a store begin with, and the servers on which they are.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    prefix: String,
+    servers: Vec<&'static RedisServer>,
 }
 
 impl AnyStore {
@@ -23,46 +32,79 @@ impl AnyStore {
 
     /// On the server that all tests share.
     pub fn redis() -> Self {
+        let server = super::redis::shared();
+        Self::at(&server.url(), vec![server])
+    }
+
+    /// The same of Valkey.
+    pub fn valkey() -> Self {
+        let server = super::redis::shared_valkey();
+        Self::at(&server.url(), vec![server])
+    }
+
+    /// On the master that the sentinels name which all tests share.
+    pub fn sentinel() -> Self {
+        let trio = super::sentinel::shared();
+        Self::at(&trio.url(), vec![&trio.nodes[0]])
+    }
+
+    /// On the Cluster that all tests share.
+    pub fn cluster() -> Self {
+        let cluster = super::cluster::shared();
+        Self::at(&cluster.url(), cluster.nodes.iter().collect())
+    }
+
+    fn at(url: &str, servers: Vec<&'static RedisServer>) -> Self {
         let prefix = format!("rules-{:016x}", rand::rng().random::<u64>());
-        let store = super::redis::shared().store().prefix(&prefix);
-        Self::Redis(Arc::new(store), prefix)
+        let store = RedisStore::connect(url).expect("a valid address").prefix(&prefix);
+        Self::Redis(Arc::new(store), Namespace { prefix, servers })
     }
 
     /// How many records there are, released ones included.
-    pub async fn records(&self) -> usize {
+    pub fn records(&self) -> usize {
         match self {
             Self::Memory(store) => store.len(),
-            Self::Redis(..) => self.raw().await.len() / 2,
+            Self::Redis(..) => self.raw().len() / 2,
         }
     }
 
     /// Everything that a server keeps, as it keeps it: each key, each value.
-    pub async fn raw(&self) -> Vec<Vec<u8>> {
-        let Self::Redis(_, prefix) = self else { return Vec::new() };
-        let mut server = connection().await;
-        let pattern = format!("{prefix}*");
-        let keys: Vec<Vec<u8>> =
-            redis::cmd("KEYS").arg(pattern).query_async(&mut server).await.expect("keys");
+    pub fn raw(&self) -> Vec<Vec<u8>> {
         let mut raw = Vec::new();
-        for key in keys {
-            let value = redis::cmd("GET").arg(&key).query_async(&mut server).await;
-            raw.extend([key, value.expect("a value")]);
+        for (server, key) in self.keys() {
+            let Ok(Value::BulkString(value)) = server.command(&[b"GET", &key]) else {
+                panic!("there is no such record any more")
+            };
+            raw.extend([key, value]);
         }
         raw
     }
 
     /// Overwrites the first byte of all that a server keeps; memory keeps no bytes.
-    pub async fn overwritten(&self, first: u8) {
-        let Self::Redis(_, prefix) = self else { return };
-        let mut server = connection().await;
-        let pattern = format!("{prefix}*");
-        let keys: Vec<Vec<u8>> =
-            redis::cmd("KEYS").arg(pattern).query_async(&mut server).await.expect("keys");
-        for key in keys {
-            let mut command = redis::cmd("SETRANGE");
-            let command = command.arg(key).arg(0).arg(&[first]);
-            let _length: usize = command.query_async(&mut server).await.expect("a length");
+    pub fn overwritten(&self, first: u8) {
+        for (server, key) in self.keys() {
+            server.command(&[b"SETRANGE", &key, b"0", &[first]]).expect("it is overwritten");
         }
+    }
+
+    /// Deletes all records that a server keeps.
+    pub fn emptied(&self) {
+        for (server, key) in self.keys() {
+            server.command(&[b"DEL", &key]).expect("it is deleted");
+        }
+    }
+
+    /// The keys of the records, each with the server that it is on.
+    fn keys(&self) -> Vec<(&'static RedisServer, Vec<u8>)> {
+        let Self::Redis(_, Namespace { prefix, servers }) = self else { return Vec::new() };
+        let mut keys = Vec::new();
+        for &server in servers {
+            let named: Vec<Vec<u8>> = server.query(&format!("KEYS {prefix}:*")).expect("keys");
+            // A record's key ends with the 32 bytes of its slot.
+            let records = named.into_iter().filter(|key| key.len() == prefix.len() + 33);
+            keys.extend(records.map(|key| (server, key)));
+        }
+        keys
     }
 
     /// What is in a slot.
@@ -80,15 +122,26 @@ macro_rules! on_every_store {
                 super::$test(crate::support::any_store::AnyStore::memory()).await;
             })+
         }
-        mod redis {
+        $crate::support::any_store::on_redis!(redis: $($test),+);
+        $crate::support::any_store::on_redis!(valkey: $($test),+);
+        $crate::support::any_store::on_redis!(sentinel: $($test),+);
+        $crate::support::any_store::on_redis!(cluster: $($test),+);
+    };
+}
+pub(crate) use on_every_store;
+
+/// The same on one kind of Redis.
+macro_rules! on_redis {
+    ($kind:ident: $($test:ident),+) => {
+        mod $kind {
             $(#[tokio::test]
             async fn $test() {
-                super::$test(crate::support::any_store::AnyStore::redis()).await;
+                super::$test(crate::support::any_store::AnyStore::$kind()).await;
             })+
         }
     };
 }
-pub(crate) use on_every_store;
+pub(crate) use on_redis;
 
 macro_rules! call {
     ($store:ident.$verb:ident($($argument:expr),*)) => {
@@ -139,10 +192,4 @@ impl Store for AnyStore {
     ) -> Result<Reply, Error> {
         call!(self.resolve(slot, fence, outcome, retention, within))
     }
-}
-
-/// A connection to the shared server, without any store in between.
-async fn connection() -> redis::aio::MultiplexedConnection {
-    let client = redis::Client::open(super::redis::shared().url()).expect("an address");
-    client.get_multiplexed_async_connection().await.expect("the server accepts")
 }

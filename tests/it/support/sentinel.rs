@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 
 use redis::RedisResult;
 
@@ -27,29 +28,30 @@ impl SentinelTrio {
     /// Starts a master and a replica with options such as `["--appendonly", "yes"]`, and waits until
     /// the replica is in step and every sentinel knows everybody.
     pub fn start(kind: Kind, options: &[&str]) -> Self {
-        Self::build(kind, options, Network::Loopback)
+        Self::build(Launch { kind, ..Launch::new(options) }, Network::Loopback)
     }
 
     /// The same in a network in which the master can be cut off.
     pub fn in_namespaces(kind: Kind, options: &[&str]) -> Self {
-        Self::build(kind, options, Network::that_can_be_cut(5))
+        Self::build(Launch { kind, ..Launch::new(options) }, Network::that_can_be_cut(5))
     }
 
     /// The same as on a machine without network namespaces.
     pub fn behind_proxies(kind: Kind, options: &[&str]) -> Self {
-        Self::build(kind, options, Network::Proxies(Proxies::new(5)))
+        let network = Network::Proxies(Proxies::new(5));
+        Self::build(Launch { kind, ..Launch::new(options) }, network)
     }
 
-    fn build(kind: Kind, options: &[&str], network: Network) -> Self {
-        let options = [options, &PROMPT].concat();
-        let node =
-            |host, file| network.launch(host, Launch { kind, file, ..Launch::new(&options) });
+    fn build(mut launch: Launch, network: Network) -> Self {
+        launch.options.extend(PROMPT.map(str::to_owned));
+        let node = |host, file| network.launch(host, Launch { file, ..launch.clone() });
         let master = node(0, String::new());
         let address = network.address(0, &master);
         let replica = node(1, format!("replicaof {} {}\n", address.ip(), address.port()));
         let sentinels = [2, 3, 4].map(|host| {
-            let launch = Launch { kind, file: watch(address), ..Launch::new(&["--sentinel"]) };
-            let sentinel = network.launch(host, launch);
+            let options = vec!["--sentinel".to_owned()];
+            let sentinel = Launch { options, file: watch(address), ..launch.clone() };
+            let sentinel = network.launch(host, sentinel);
             sentinel.query::<()>(OFTEN).expect("the sentinel is told");
             sentinel
         });
@@ -111,6 +113,13 @@ impl SentinelTrio {
         says(&self.nodes[master], "state=online")
             && says(&self.nodes[1 - master], "master_link_status:up")
     }
+}
+
+/// The trio that all tests of this process share that do not disturb it.
+pub fn shared() -> &'static SentinelTrio {
+    static SHARED: OnceLock<SentinelTrio> = OnceLock::new();
+    let launch = || Launch { shared: true, ..Launch::default() };
+    SHARED.get_or_init(|| SentinelTrio::build(launch(), Network::Loopback))
 }
 
 /// A replica is filled at once, and notices soon that its master is gone.
