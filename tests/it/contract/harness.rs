@@ -47,6 +47,19 @@ impl Redis {
     pub fn new() -> Self {
         Self(crate::support::redis::redis())
     }
+
+    pub fn valkey() -> Self {
+        Self::at(&crate::support::redis::shared_valkey().url())
+    }
+
+    pub fn cluster() -> Self {
+        Self::at(&crate::support::cluster::shared().url())
+    }
+
+    fn at(url: &str) -> Self {
+        let prefix = format!("contract-{:016x}", rand::random::<u64>());
+        Self(RedisStore::connect(url).expect("a valid address").prefix(prefix))
+    }
 }
 
 impl Redis<NearCache<RedisStore>> {

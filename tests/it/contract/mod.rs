@@ -1,5 +1,5 @@
-//! The store contract as tables of cases, run against the memory store and a real Redis, and
-//! against both behind a near cache. No case takes a record away that was replayed before, so none
+//! The store contract as tables of cases, run against the memory store, a real Redis, a Valkey
+//! and a Cluster, and against the first two behind a near cache. No case takes a record away that was replayed before, so none
 //! comes out differently behind a cache.
 //!
 //! A case is a list of steps: what is done, and what must come back. Leases and retentions that
@@ -9,43 +9,33 @@
 /// One test per story or case, and per store.
 macro_rules! contract {
     (stories: $($story:ident)*;) => {
-        mod memory {
-            use super::*;
-            $(#[tokio::test] async fn $story() { super::$story(&Memory::new()).await; })*
-        }
-        mod redis {
-            use super::*;
-            $(#[tokio::test] async fn $story() { super::$story(&Redis::new()).await; })*
-        }
-        mod near_memory {
-            use super::*;
-            $(#[tokio::test] async fn $story() { super::$story(&Memory::near()).await; })*
-        }
-        mod near_redis {
-            use super::*;
-            $(#[tokio::test] async fn $story() { super::$story(&Redis::near()).await; })*
-        }
+        contract!(@each stories: $($story)*);
     };
     ($($name:ident: $steps:expr;)*) => {
         mod table {
             use super::*;
             $(pub(super) fn $name() -> Vec<Step> { Vec::from($steps) })*
         }
-        mod memory {
+        contract!(@each cases: $($name)*);
+    };
+    (@each $kind:ident: $($name:ident)*) => {
+        contract!(@$kind memory, Memory::new(); $($name)*);
+        contract!(@$kind redis, Redis::new(); $($name)*);
+        contract!(@$kind valkey, Redis::valkey(); $($name)*);
+        contract!(@$kind cluster, Redis::cluster(); $($name)*);
+        contract!(@$kind near_memory, Memory::near(); $($name)*);
+        contract!(@$kind near_redis, Redis::near(); $($name)*);
+    };
+    (@stories $store:ident, $harness:expr; $($story:ident)*) => {
+        mod $store {
             use super::*;
-            $(#[tokio::test] async fn $name() { run(&Memory::new(), table::$name()).await; })*
+            $(#[tokio::test] async fn $story() { super::$story(&$harness).await; })*
         }
-        mod redis {
+    };
+    (@cases $store:ident, $harness:expr; $($name:ident)*) => {
+        mod $store {
             use super::*;
-            $(#[tokio::test] async fn $name() { run(&Redis::new(), table::$name()).await; })*
-        }
-        mod near_memory {
-            use super::*;
-            $(#[tokio::test] async fn $name() { run(&Memory::near(), table::$name()).await; })*
-        }
-        mod near_redis {
-            use super::*;
-            $(#[tokio::test] async fn $name() { run(&Redis::near(), table::$name()).await; })*
+            $(#[tokio::test] async fn $name() { run(&$harness, table::$name()).await; })*
         }
     };
 }
