@@ -5,8 +5,7 @@ use bytes::Bytes;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
 use super::error::{Cure, Stage, cure, failed, is_answer};
-use super::lane::Lane;
-use super::link::Link;
+use super::lane::{Lane, Live};
 use super::scripts::{Answer, Verb, bytes, number};
 use super::server_time::ServerTime;
 use crate::protocol::{InvalidRecord, Record, Timestamp};
@@ -14,7 +13,7 @@ use crate::store::{Effect, Error, ErrorKind, Operation, Seen};
 
 /// One call of a verb, with all its repetitions: what it may take, and what is known of it.
 pub(super) struct Call<'a> {
-    lane: &'a Lane,
+    pub(super) lane: &'a Lane,
     time: &'a ServerTime,
     operation: Operation,
     started: Duration,
@@ -25,7 +24,7 @@ pub(super) struct Call<'a> {
     sent: AtomicU64,
 }
 
-type Failure = (Stage, RedisError);
+pub(super) type Failure = (Stage, RedisError);
 
 impl<'a> Call<'a> {
     pub(super) fn new(
@@ -96,17 +95,17 @@ impl<'a> Call<'a> {
         key: &[u8],
         arguments: &(impl Fn(&mut Cmd) + Sync),
     ) -> Result<Value, Failure> {
-        self.exchange(|mut connection| {
+        self.exchange(|mut live| {
             let mut command = verb.command(with_text, key, self.deadline());
             arguments(&mut command);
-            async move { connection.command(&command).await }
+            async move { live.link.command(&command).await }
         })
         .await
     }
 
     /// Runs plain commands in one round trip.
     pub(super) async fn commands(&self, commands: &Pipeline) -> Result<Vec<Value>, Error> {
-        self.exchange(|mut connection| async move { connection.commands(commands).await })
+        self.exchange(|mut live| async move { live.link.commands(commands).await })
             .await
             .map_err(|failure| self.failed(failure))
     }
@@ -151,7 +150,7 @@ impl<'a> Call<'a> {
 
     /// Sends, and once more if the connection turned out to be dead: every verb is safe to repeat,
     /// and a connection that broke while nobody used it is not worth an error.
-    async fn exchange<T, F>(&self, send: impl Fn(Link) -> F) -> Result<T, Failure>
+    pub(super) async fn exchange<T, F>(&self, send: impl Fn(Live) -> F) -> Result<T, Failure>
     where
         F: Future<Output = RedisResult<T>>,
     {
@@ -162,7 +161,7 @@ impl<'a> Call<'a> {
             let now = ServerTime::here_in_micros();
             self.sent.store(now, Ordering::Relaxed);
             live.ask(now);
-            let error = match send(live.link.clone()).await {
+            let error = match send(live.clone()).await {
                 Ok(reply) => {
                     live.hear();
                     self.unanswered.store(earlier, Ordering::Relaxed);
@@ -196,7 +195,7 @@ impl<'a> Call<'a> {
         Duration::from_micros(self.sent.load(Ordering::Relaxed))
     }
 
-    fn failed(&self, (stage, error): Failure) -> Error {
+    pub(super) fn failed(&self, (stage, error): Failure) -> Error {
         failed(error, self.operation, stage, self.unanswered.load(Ordering::Relaxed))
     }
 

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +64,8 @@ struct Shared {
     heard: AtomicU64,
     /// When the first call was sent that no reply has come after; 0 if there is none.
     asked: AtomicU64,
+    /// Whether the server has refused `SET … IFEQ`.
+    lacks_ifeq: AtomicBool,
 }
 
 impl Live {
@@ -74,6 +76,7 @@ impl Live {
                 since: ServerTime::here(),
                 heard: AtomicU64::new(0),
                 asked: AtomicU64::new(0),
+                lacks_ifeq: AtomicBool::new(false),
             }),
         };
         live.hear();
@@ -89,6 +92,16 @@ impl Live {
     pub(super) fn hear(&self) {
         self.shared.heard.store(ServerTime::here_in_micros(), Ordering::Relaxed);
         self.shared.asked.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn lacks_ifeq(&self) -> bool {
+        self.shared.lacks_ifeq.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the server does not know `SET … IFEQ`. The next connection tries it again, since
+    /// the server behind it may be a newer one.
+    pub(super) fn note_lack_of_ifeq(&self) {
+        self.shared.lacks_ifeq.store(true, Ordering::Relaxed);
     }
 
     /// For how long calls have been sent and nothing has come back.

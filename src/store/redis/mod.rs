@@ -30,6 +30,7 @@
 
 mod call;
 mod error;
+mod ifeq;
 mod lane;
 mod link;
 mod records;
@@ -227,12 +228,24 @@ impl Store for RedisStore {
         let call = self.call(&self.finishes, Operation::Complete, within);
         // The moment in the record is only for the age of a replay, so the estimate is good enough
         // and the record can be stored as it is.
-        let arguments = |command: &mut Cmd| {
-            let record = Record::completed(claim, outcome.clone(), self.time.now()).encode();
-            command.arg(&record[..]).arg(millis(attempt.retention)).arg(attempt.nonce.as_bytes());
+        let record = || Record::completed(claim, outcome.clone(), self.time.now()).encode();
+        let retention = millis(attempt.retention);
+        // What begin.lua has written, if the clock was not behind the fence and nobody has renewed.
+        let pending = Record::in_progress(claim, claim.grant().fence.moment()).encode();
+        let replacement = |command: &mut Cmd| {
+            command.arg(&record()[..]).arg("IFEQ").arg(&pending[..]).arg("PX").arg(retention);
         };
-        let verb = Verb::Complete(claim, outcome);
-        call.bounded(self.run(&call, &scripts::COMPLETE, &attempt.slot, verb, arguments)).await
+        let arguments = |command: &mut Cmd| {
+            command.arg(&record()[..]).arg(retention).arg(attempt.nonce.as_bytes());
+        };
+        call.bounded(async {
+            if call.swap(&self.key(&attempt.slot), &replacement).await? {
+                return Ok(Reply::Applied);
+            }
+            let verb = Verb::Complete(claim, outcome);
+            self.run(&call, &scripts::COMPLETE, &attempt.slot, verb, arguments).await
+        })
+        .await
     }
 
     async fn release(
