@@ -4,7 +4,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
+use super::durability::Durability;
 use super::error::{Cure, Stage, cure, failed, is_answer};
+use super::group::Proof;
 use super::lane::{Lane, Live};
 use super::scripts::{Answer, Verb, bytes, number};
 use super::server_time::ServerTime;
@@ -14,8 +16,12 @@ use crate::store::{Effect, Error, ErrorKind, Operation, Seen};
 /// One call of a verb, with all its repetitions: what it may take, and what is known of it.
 pub(super) struct Call<'a> {
     pub(super) lane: &'a Lane,
+    /// For plain commands.
+    reads: &'a Lane,
     time: &'a ServerTime,
     operation: Operation,
+    /// What its script must have reached before its claim counts.
+    durability: Durability,
     started: Duration,
     within: Duration,
     /// Whether a copy of the call was sent of which nothing is known.
@@ -34,7 +40,14 @@ impl<'a> Call<'a> {
         within: Duration,
     ) -> Self {
         let (unanswered, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { lane, time, operation, started: ServerTime::here(), within, unanswered, sent }
+        let (started, durability) = (ServerTime::here(), Durability::local());
+        Self { lane, reads: lane, time, operation, durability, started, within, unanswered, sent }
+    }
+
+    /// The same call, whose claim is to be durable. Waiting for that blocks its connection, so
+    /// whatever it reads it reads on another.
+    pub(super) fn durable(self, durability: Durability, reads: &'a Lane) -> Self {
+        Self { reads, durability, ..self }
     }
 
     /// Lets the call take its time and no more.
@@ -48,6 +61,7 @@ impl<'a> Call<'a> {
         let unanswered = self.unanswered.load(Ordering::Relaxed);
         if unanswered {
             self.lane.replace_silent(self.sent());
+            self.reads.replace_silent(self.sent());
         }
         let effect = if unanswered { Effect::Unknown } else { Effect::None };
         Err(Error::new(ErrorKind::TimedOut, self.operation, effect))
@@ -69,10 +83,13 @@ impl<'a> Call<'a> {
                 }
                 reply => reply,
             };
-            let reply = reply.map_err(|failure| self.failed(failure))?;
+            let (reply, proof) = reply.map_err(|failure| self.failed(failure))?;
             let (now, answer) = Answer::parse(reply).ok_or_else(|| self.unexpected())?;
             if answer != Answer::Late {
                 self.time.learn(now, self.sent());
+                if let (Answer::Claimed(_), Some((live, proof))) = (&answer, proof) {
+                    self.prove(&live, proof).await?;
+                }
                 return Ok((now, answer));
             }
             // Redis's clock was set forward, or this is another server: its time is known now.
@@ -94,18 +111,47 @@ impl<'a> Call<'a> {
         with_text: bool,
         key: &[u8],
         arguments: &(impl Fn(&mut Cmd) + Sync),
-    ) -> Result<Value, Failure> {
-        self.exchange(|mut live| {
+    ) -> Result<(Value, Option<(Live, Proof)>), Failure> {
+        let until = self.started + self.within;
+        self.exchange(self.lane, |mut live| {
             let mut command = verb.command(with_text, key, self.deadline());
             arguments(&mut command);
-            async move { live.link.command(&command).await }
+            async move {
+                if self.durability.is_local() {
+                    return Ok((live.link.command(&command).await?, None));
+                }
+                let (reply, proof) = live.durably(self.durability, command, until).await?;
+                Ok((reply, Some((live, proof))))
+            }
         })
         .await
     }
 
+    /// Waits until a claim is as durable as it was asked to be. One that is not counts as not
+    /// claimed (rule C8): the server may be cut off from its replicas, so it is left.
+    async fn prove(&self, live: &Live, proof: Proof) -> Result<(), Error> {
+        // The claim is there, whatever becomes of this call.
+        let earlier = self.unanswered.swap(true, Ordering::Relaxed);
+        match proof.verdict().await {
+            Ok(true) => {
+                self.unanswered.store(earlier, Ordering::Relaxed);
+                Ok(())
+            }
+            Ok(false) => {
+                self.lane.replace_settled(live);
+                let error = Error::new(ErrorKind::NotDurable, self.operation, Effect::Unknown);
+                Err(error.with_source("too few servers have acknowledged the claim in time"))
+            }
+            Err(error) => {
+                Self::give_up(self.lane, live, &error);
+                Err(self.failed((Stage::Sent, error)))
+            }
+        }
+    }
+
     /// Runs plain commands in one round trip.
     pub(super) async fn commands(&self, commands: &Pipeline) -> Result<Vec<Value>, Error> {
-        self.exchange(|mut live| async move { live.link.commands(commands).await })
+        self.exchange(self.reads, |mut live| async move { live.link.commands(commands).await })
             .await
             .map_err(|failure| self.failed(failure))
     }
@@ -150,13 +196,17 @@ impl<'a> Call<'a> {
 
     /// Sends, and once more if the connection turned out to be dead: every verb is safe to repeat,
     /// and a connection that broke while nobody used it is not worth an error.
-    pub(super) async fn exchange<T, F>(&self, send: impl Fn(Live) -> F) -> Result<T, Failure>
+    pub(super) async fn exchange<T, F>(
+        &self,
+        lane: &Lane,
+        send: impl Fn(Live) -> F,
+    ) -> Result<T, Failure>
     where
         F: Future<Output = RedisResult<T>>,
     {
         let mut repeated = false;
         loop {
-            let live = self.lane.connection().await.map_err(|error| (Stage::Connecting, error))?;
+            let live = lane.connection().await.map_err(|error| (Stage::Connecting, error))?;
             let earlier = self.unanswered.swap(true, Ordering::Relaxed);
             let now = ServerTime::here_in_micros();
             self.sent.store(now, Ordering::Relaxed);
@@ -173,15 +223,20 @@ impl<'a> Call<'a> {
                 live.hear();
                 self.unanswered.store(earlier, Ordering::Relaxed);
             }
-            match cure(&error) {
-                Cure::Reconnect => self.lane.replace(&live),
-                Cure::FindMaster => self.lane.replace_settled(&live),
-                Cure::Load | Cure::Nothing => {}
-            }
+            Self::give_up(lane, &live, &error);
             if cure(&error) != Cure::Reconnect || repeated {
                 return Err((Stage::Sent, error));
             }
             repeated = true;
+        }
+    }
+
+    /// Leaves a connection on which this error came, if it is of no use any more.
+    fn give_up(lane: &Lane, live: &Live, error: &RedisError) {
+        match cure(error) {
+            Cure::Reconnect => lane.replace(live),
+            Cure::FindMaster => lane.replace_settled(live),
+            Cure::Load | Cure::Nothing => {}
         }
     }
 

@@ -23,7 +23,7 @@ impl Call<'_> {
         if self.lane.connection().await.is_ok_and(|live| live.lacks_ifeq()) {
             return Ok(false);
         }
-        let swapped = self.exchange(|mut live| {
+        let swapped = self.exchange(self.lane, |mut live| {
             let mut set = Cmd::with_capacity(7, 256);
             set.arg("SET").arg(key);
             command(&mut set);

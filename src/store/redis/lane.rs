@@ -6,6 +6,7 @@ use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{AsyncConnectionConfig, Client, RedisError};
 use tokio::sync::watch;
 
+use super::group::Groups;
 use super::link::Link;
 use super::server_time::ServerTime;
 use crate::protocol::Timestamp;
@@ -66,6 +67,7 @@ struct Shared {
     asked: AtomicU64,
     /// Whether the server has refused `SET … IFEQ`.
     lacks_ifeq: AtomicBool,
+    groups: Groups,
 }
 
 impl Live {
@@ -77,6 +79,7 @@ impl Live {
                 heard: AtomicU64::new(0),
                 asked: AtomicU64::new(0),
                 lacks_ifeq: AtomicBool::new(false),
+                groups: Groups::default(),
             }),
         };
         live.hear();
@@ -92,6 +95,11 @@ impl Live {
     pub(super) fn hear(&self) {
         self.shared.heard.store(ServerTime::here_in_micros(), Ordering::Relaxed);
         self.shared.asked.store(0, Ordering::Relaxed);
+    }
+
+    /// The calls that are followed by a wait for replicas.
+    pub(super) fn groups(&self) -> &Groups {
+        &self.shared.groups
     }
 
     pub(super) fn lacks_ifeq(&self) -> bool {

@@ -25,6 +25,14 @@ impl Link {
 
     /// Sends all commands together, to one server. Fails if one of them is refused.
     pub(super) async fn commands(&mut self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
+        self.each(commands).await?.into_iter().collect()
+    }
+
+    /// Sends all commands together, to one server, and tells what each of them was answered.
+    pub(super) async fn each(
+        &mut self,
+        commands: &Pipeline,
+    ) -> RedisResult<Vec<RedisResult<Value>>> {
         let replies = match self {
             Self::Single(connection) => {
                 connection.send_packed_commands(commands, 0, commands.len()).await
@@ -36,7 +44,7 @@ impl Link {
                     .await
             }
         }?;
-        replies.into_iter().map(refused).collect()
+        Ok(replies.into_iter().map(refused).collect())
     }
 }
 

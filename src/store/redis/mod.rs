@@ -28,8 +28,11 @@
 //! microseconds of its CPU per replay, pipelined by 16: through the script 16 at 1 KiB, 19 at
 //! 4 KiB, 28 at 8 KiB, 152 at 64 KiB; with a `GET` 16, 13, 14 and 41.
 
+mod begin;
 mod call;
+mod durability;
 mod error;
+mod group;
 mod ifeq;
 mod lane;
 mod link;
@@ -40,6 +43,7 @@ mod verify;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// The client, so that its types can be named in the version that this crate uses.
@@ -47,14 +51,15 @@ pub use redis;
 use redis::{Client, Cmd, IntoConnectionInfo, RedisError};
 
 use self::call::Call;
+pub use self::durability::Durability;
 use self::lane::{Lane, tuned};
-use self::records::{classify, content, micros, millis, unnumbered};
+use self::records::{classify, content, micros, millis};
 use self::scripts::Answer;
 use self::server_time::ServerTime;
 pub use self::verify::Concern;
-use super::{Error, ErrorKind, Operation, Seen, Store};
+use super::{Error, Operation, Seen, Store};
 use crate::protocol::{
-    Attempt, Claim, FenceToken, Guarantee, Outcome, Ran, Record, Reply, Slot, Timestamp, Verb,
+    Attempt, Claim, FenceToken, Outcome, Ran, Record, Reply, Slot, Timestamp, Verb,
 };
 
 /// How often a call looks again when what it found has changed before it could read it.
@@ -79,6 +84,11 @@ pub struct RedisStore {
     prefix: Vec<u8>,
     /// For `begin` and `look`.
     claims: Lane,
+    /// For `begin` instead, where it waits for more than the master.
+    durable: Lane,
+    durability: Durability,
+    /// Whether the last claim was not as durable as was asked for.
+    fell_short: AtomicBool,
     /// For `renew`, `complete`, `release` and `resolve`.
     finishes: Lane,
     time: Arc<ServerTime>,
@@ -110,8 +120,17 @@ impl RedisStore {
         let time = Arc::new(ServerTime::default());
         let connect_timeout = Duration::from_secs(1);
         let lane = || Lane::new(client.clone(), connect_timeout, Arc::clone(&time));
-        let (claims, finishes) = (lane(), lane());
-        Self { client, connect_timeout, prefix: b"idempotency:".into(), claims, finishes, time }
+        Self {
+            claims: lane(),
+            durable: lane(),
+            finishes: lane(),
+            prefix: b"idempotency:".into(),
+            durability: Durability::local(),
+            fell_short: AtomicBool::new(false),
+            client,
+            connect_timeout,
+            time,
+        }
     }
 
     /// What every key begins with, before a colon; the default is `idempotency`. Services that
@@ -126,8 +145,17 @@ impl RedisStore {
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         let lane = || Lane::new(self.client.clone(), timeout, Arc::clone(&self.time));
-        (self.claims, self.finishes) = (lane(), lane());
+        (self.claims, self.durable, self.finishes) = (lane(), lane(), lane());
         self.connect_timeout = timeout;
+        self
+    }
+
+    /// What must have a claim before its request runs; the default is the master alone. With more,
+    /// `begin` has a third connection. A claim that falls short in the time of the call is none:
+    /// [`NotDurable`](crate::store::ErrorKind::NotDurable), which a client sees as 503.
+    #[must_use]
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
         self
     }
 
@@ -154,8 +182,7 @@ impl RedisStore {
             let found = match answer {
                 Answer::Late => return Ok(Reply::Late),
                 Answer::Applied => return Ok(Reply::Applied),
-                Answer::Claimed { taken_over: false, grant } => return Ok(Reply::Started(grant)),
-                Answer::Claimed { taken_over: true, grant } => return Ok(Reply::Reclaimed(grant)),
+                Answer::Claimed(reply) => return Ok(reply),
                 Answer::Found(found) => found,
                 Answer::Large => call.get(&key).await?,
             };
@@ -169,42 +196,14 @@ impl RedisStore {
         }
         Err(call.unsettled())
     }
-
-    /// The answer of a full Redis: what is in the slot can still be told.
-    async fn answer_when_full(
-        &self,
-        call: &Call<'_>,
-        attempt: &Attempt,
-        full: Error,
-    ) -> Result<Reply, Error> {
-        let Seen { record: Some(mut record), now } = call.look(&self.key(&attempt.slot)).await?
-        else {
-            return Err(full);
-        };
-        record.expires = Timestamp::NEVER;
-        classify(Some(&record), Verb::Begin(attempt), now).ok_or(full)
-    }
 }
 
 impl Store for RedisStore {
     async fn begin(&self, attempt: &Attempt, within: Duration) -> Result<Reply, Error> {
-        let call = self.call(&self.claims, Operation::Begin, within);
-        call.bounded(async {
-            let record = unnumbered(attempt);
-            let rerun = attempt.guarantee == Guarantee::AtLeastOnce;
-            let arguments = |command: &mut Cmd| {
-                command.arg(&record[..]).arg(micros(attempt.lease)).arg(millis(attempt.retention));
-                command.arg(u8::from(rerun)).arg(attempt.max_attempts);
-            };
-            let verb = Verb::Begin(attempt);
-            match self.run(&call, &scripts::BEGIN, &attempt.slot, verb, arguments).await {
-                Err(full) if full.kind() == ErrorKind::Full => {
-                    self.answer_when_full(&call, attempt, full).await
-                }
-                reply => reply,
-            }
-        })
-        .await
+        let lane = if self.durability.is_local() { &self.claims } else { &self.durable };
+        let call = self.call(lane, Operation::Begin, within);
+        let call = call.durable(self.durability, &self.claims);
+        call.bounded(self.claim_or_tell(&call, attempt)).await
     }
 
     async fn renew(&self, claim: &Claim, within: Duration) -> Result<Reply, Error> {

@@ -2,6 +2,7 @@
 
 mod check;
 mod connection;
+mod durable;
 mod foreign;
 mod full;
 mod outages;
