@@ -8,6 +8,7 @@ use super::durability::Durability;
 use super::error::{Cure, Stage, cure, failed, is_answer};
 use super::group::Proof;
 use super::lane::{Lane, Live};
+use super::link::Told;
 use super::scripts::{Answer, Verb, bytes, number};
 use super::server_time::ServerTime;
 use crate::protocol::{InvalidRecord, Record, Timestamp};
@@ -88,7 +89,7 @@ impl<'a> Call<'a> {
             if answer != Answer::Late {
                 self.time.learn(now, self.sent());
                 if let (Answer::Claimed(_), Some((live, proof))) = (&answer, proof) {
-                    self.prove(&live, proof).await?;
+                    Box::pin(self.prove(&live, proof)).await?;
                 }
                 return Ok((now, answer));
             }
@@ -120,8 +121,9 @@ impl<'a> Call<'a> {
                 if self.durability.is_local() {
                     return Ok((live.link.command(&command).await?, None));
                 }
-                let (reply, proof) = live.durably(self.durability, command, until).await?;
-                Ok((reply, Some((live, proof))))
+                // Boxed, so that the calls which need none of this are no larger for it.
+                let durably = Box::pin(live.durably(self.durability, command, until)).await;
+                durably.map(|(reply, proof)| (reply, Some((live, proof))))
             }
         })
         .await
@@ -154,6 +156,18 @@ impl<'a> Call<'a> {
         self.exchange(self.reads, |mut live| async move { live.link.commands(commands).await })
             .await
             .map_err(|failure| self.failed(failure))
+    }
+
+    /// Asks the server, or every master of a Cluster.
+    pub(super) async fn ask(&self, words: &[&str]) -> Result<Vec<Told>, Error> {
+        let mut command = Cmd::new();
+        command.arg(words);
+        self.exchange(self.reads, |mut live| {
+            let command = &command;
+            async move { live.link.ask(command).await }
+        })
+        .await
+        .map_err(|failure| self.failed(failure))
     }
 
     /// The whole value of a slot.

@@ -1,6 +1,10 @@
 use redis::aio::MultiplexedConnection;
 #[cfg(feature = "redis-cluster")]
 use redis::cluster_async::ClusterConnection;
+#[cfg(feature = "redis-cluster")]
+use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
+#[cfg(feature = "redis-cluster")]
+use redis::from_redis_value;
 use redis::{Cmd, Pipeline, RedisResult, Value};
 
 /// A connection to one server, or to all of a Cluster. Clones share it.
@@ -46,7 +50,28 @@ impl Link {
         }?;
         Ok(replies.into_iter().map(refused).collect())
     }
+
+    /// Asks the server, or each master of a Cluster, which is named then.
+    pub(super) async fn ask(&mut self, command: &Cmd) -> RedisResult<Vec<Told>> {
+        match self {
+            Self::Single(connection) => {
+                let reply = connection.send_packed_command(command).await?;
+                Ok(vec![(None, refused(reply))])
+            }
+            #[cfg(feature = "redis-cluster")]
+            Self::Cluster(connection) => {
+                let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+                let replies = connection.route_command(command.clone(), masters).await?;
+                let Value::Map(replies) = replies else { return Ok(Vec::new()) };
+                let told = |(server, reply)| Ok((Some(from_redis_value(server)?), refused(reply)));
+                replies.into_iter().map(told).collect()
+            }
+        }
+    }
 }
+
+/// A server of several, and its reply.
+pub(super) type Told = (Option<String>, RedisResult<Value>);
 
 /// An error reply as an error.
 fn refused(reply: Value) -> RedisResult<Value> {

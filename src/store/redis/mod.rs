@@ -30,6 +30,7 @@
 
 mod begin;
 mod call;
+mod concern;
 mod durability;
 mod error;
 mod group;
@@ -37,6 +38,7 @@ mod ifeq;
 mod lane;
 mod link;
 mod records;
+mod report;
 mod scripts;
 mod server_time;
 mod verify;
@@ -51,12 +53,13 @@ pub use redis;
 use redis::{Client, Cmd, IntoConnectionInfo, RedisError};
 
 use self::call::Call;
+pub use self::concern::Concern;
 pub use self::durability::Durability;
 use self::lane::{Lane, tuned};
 use self::records::{classify, content, micros, millis};
+pub use self::report::{AppendOnlyFile, ClusterView, Report, Role, Server, Software};
 use self::scripts::Answer;
 use self::server_time::ServerTime;
-pub use self::verify::Concern;
 use super::{Error, Operation, Seen, Store};
 use crate::protocol::{
     Attempt, Claim, FenceToken, Outcome, Ran, Record, Reply, Slot, Timestamp, Verb,

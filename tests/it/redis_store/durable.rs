@@ -9,7 +9,8 @@ use tower_idempotency::store::redis::Durability;
 use tower_idempotency::store::{Effect, Error, ErrorKind, RedisStore, Store};
 
 use super::{
-    DURABLE, HOUR, WITHIN, attempt, complete, key, replayed, response, slot, start, warm_up,
+    DURABLE, HOUR, WITHIN, attempt, complete, key, replayed, replicated, response, slot, start,
+    warm_up,
 };
 use crate::support::redis::RedisServer;
 use crate::support::wire::{Loss, Wire};
@@ -21,21 +22,6 @@ fn one() -> Durability {
     Durability::replicas(1)
 }
 
-/// A master and a replica that has all of it.
-fn replicated() -> (RedisServer, RedisServer) {
-    let options: Vec<_> = [DURABLE, &["--repl-diskless-sync-delay", "0"]].concat();
-    let (master, replica) = (RedisServer::start(&options), RedisServer::start(&options));
-    let port = master.port().to_string();
-    replica.command(&[b"REPLICAOF", b"127.0.0.1", port.as_bytes()]).expect("it is a replica");
-    until(&master, ",state=online,");
-    // The master sends what is written meanwhile only when the replica has answered once.
-    master.command(&[b"SET", b"ready", b"yes"]).expect("it is set");
-    while replica.command(&[b"EXISTS", b"ready"]) != Ok(Value::Int(1)) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    (master, replica)
-}
-
 /// Cuts the replica off from its master, for good.
 fn cut_off(replica: &RedisServer) {
     replica.command(&[b"REPLICAOF", b"127.0.0.1", b"1"]).expect("it has another master");
@@ -43,18 +29,6 @@ fn cut_off(replica: &RedisServer) {
 
 fn promote(replica: &RedisServer) {
     replica.command(&[b"REPLICAOF", b"NO", b"ONE"]).expect("it is the master");
-}
-
-fn until(server: &RedisServer, text: &str) {
-    for _ in 0..1000 {
-        let info = server.command(&[b"INFO", b"replication"]);
-        if matches!(info, Ok(Value::BulkString(info)) if String::from_utf8_lossy(&info).contains(text))
-        {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("the server never says {text}");
 }
 
 fn fell_short(reply: Result<Reply, Error>) {

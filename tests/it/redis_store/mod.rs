@@ -18,7 +18,7 @@ use tower_idempotency::protocol::{
 };
 use tower_idempotency::store::{Error, RedisStore, Store};
 
-use crate::support::redis::shared;
+use crate::support::redis::{RedisServer, shared};
 use crate::support::wire::Wire;
 
 const WITHIN: Duration = Duration::from_secs(10);
@@ -93,6 +93,33 @@ fn replayed(reply: Result<Reply, Error>) -> Outcome {
         Ok(Reply::Found(Found::Completed { outcome, .. })) => outcome,
         reply => panic!("begin gave {reply:?}"),
     }
+}
+
+/// A master and a replica that has all of it.
+fn replicated() -> (RedisServer, RedisServer) {
+    let options: Vec<_> = [DURABLE, &["--repl-diskless-sync-delay", "0"]].concat();
+    let (master, replica) = (RedisServer::start(&options), RedisServer::start(&options));
+    let port = master.port().to_string();
+    replica.command(&[b"REPLICAOF", b"127.0.0.1", port.as_bytes()]).expect("it is a replica");
+    until(&master, ",state=online,");
+    // The master sends what is written meanwhile only when the replica has answered once.
+    master.command(&[b"SET", b"ready", b"yes"]).expect("it is set");
+    while replica.command(&[b"EXISTS", b"ready"]) != Ok(Value::Int(1)) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    (master, replica)
+}
+
+fn until(server: &RedisServer, text: &str) {
+    for _ in 0..1000 {
+        let info = server.command(&[b"INFO", b"replication"]);
+        if matches!(info, Ok(Value::BulkString(info)) if String::from_utf8_lossy(&info).contains(text))
+        {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the server never says {text}");
 }
 
 /// What every verb says about a slot that none of them can read.
