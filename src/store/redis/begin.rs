@@ -4,7 +4,7 @@ use redis::Cmd;
 
 use super::call::Call;
 use super::records::{classify, micros, millis, unnumbered};
-use super::{RedisStore, scripts};
+use super::{Emptied, RedisStore, scripts};
 use crate::protocol::{Attempt, Guarantee, Reply, Timestamp, Verb};
 use crate::store::{Effect, Error, ErrorKind, Operation, Seen};
 
@@ -15,6 +15,10 @@ impl RedisStore {
         call: &Call<'_>,
         attempt: &Attempt,
     ) -> Result<Reply, Error> {
+        if self.when_emptied == Emptied::Refuse && self.canary.is_emptied() {
+            let error = Error::new(ErrorKind::Refused, Operation::Begin, Effect::None);
+            return Err(error.with_source("Redis was emptied, and nobody has acknowledged it yet"));
+        }
         // While claims wait in vain for replicas, what is in a slot can still be told at once.
         if self.fell_short.load(Ordering::Relaxed)
             && let Some(reply @ (Reply::Found(_) | Reply::Cancelled)) =

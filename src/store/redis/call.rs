@@ -1,9 +1,11 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
+use super::canary::Canary;
 use super::durability::Durability;
 use super::error::{Cure, Stage, cure, failed, is_answer};
 use super::group::Proof;
@@ -20,6 +22,7 @@ pub(super) struct Call<'a> {
     /// For plain commands.
     reads: &'a Lane,
     time: &'a ServerTime,
+    canary: &'a Arc<Canary>,
     operation: Operation,
     /// What its script must have reached before its claim counts.
     durability: Durability,
@@ -37,12 +40,24 @@ impl<'a> Call<'a> {
     pub(super) fn new(
         lane: &'a Lane,
         time: &'a ServerTime,
+        canary: &'a Arc<Canary>,
         operation: Operation,
         within: Duration,
     ) -> Self {
         let (unanswered, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         let (started, durability) = (ServerTime::here(), Durability::local());
-        Self { lane, reads: lane, time, operation, durability, started, within, unanswered, sent }
+        Self {
+            lane,
+            reads: lane,
+            time,
+            canary,
+            operation,
+            durability,
+            started,
+            within,
+            unanswered,
+            sent,
+        }
     }
 
     /// The same call, whose claim is to be durable. Waiting for that blocks its connection, so
@@ -229,6 +244,7 @@ impl<'a> Call<'a> {
                 Ok(reply) => {
                     live.hear();
                     self.unanswered.store(earlier, Ordering::Relaxed);
+                    self.canary.visit(&live, now);
                     return Ok(reply);
                 }
                 Err(error) => error,

@@ -46,6 +46,9 @@ pub enum Concern {
     Cluster,
     /// The Cluster does not serve all keys.
     ClusterDown,
+    /// Since this store was made, what it had written was gone: see
+    /// [`Emptied`](super::Emptied).
+    Emptied,
     /// The server is too old to run the scripts.
     TooOld {
         /// The version that it reports.
@@ -96,6 +99,11 @@ impl fmt::Display for Concern {
             ),
             Self::ClusterDown => f.write_str(
                 "the Cluster does not serve all keys: look at CLUSTER INFO and CLUSTER NODES",
+            ),
+            Self::Emptied => f.write_str(
+                "Redis was emptied, or another server or database answers now: completed requests \
+                 are forgotten, and their retries run again; look for FLUSHALL, a restart without \
+                 its data, or an empty replica that became the master",
             ),
             Self::TooOld { version } => {
                 write!(f, "the server is version {version}: use Redis 7.0 or later, or Valkey")

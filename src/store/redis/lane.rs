@@ -68,6 +68,8 @@ struct Shared {
     /// Whether the server has refused `SET … IFEQ`.
     lacks_ifeq: AtomicBool,
     groups: Groups,
+    /// Whether the canary was looked for on it.
+    visited: AtomicBool,
 }
 
 impl Live {
@@ -80,6 +82,7 @@ impl Live {
                 asked: AtomicU64::new(0),
                 lacks_ifeq: AtomicBool::new(false),
                 groups: Groups::default(),
+                visited: AtomicBool::new(false),
             }),
         };
         live.hear();
@@ -100,6 +103,15 @@ impl Live {
     /// The calls that are followed by a wait for replicas.
     pub(super) fn groups(&self) -> &Groups {
         &self.shared.groups
+    }
+
+    pub(super) fn was_visited(&self) -> bool {
+        self.shared.visited.load(Ordering::Relaxed)
+    }
+
+    /// Whether nobody has looked for the canary on it; the next one has.
+    pub(super) fn visit(&self) -> bool {
+        !self.shared.visited.swap(true, Ordering::Relaxed)
     }
 
     pub(super) fn lacks_ifeq(&self) -> bool {

@@ -51,6 +51,15 @@ impl Link {
         Ok(replies.into_iter().map(refused).collect())
     }
 
+    /// What the keys are called that show whether a server was emptied.
+    pub(super) fn canaries(&self) -> Vec<String> {
+        match self {
+            Self::Single(_) => vec!["canary".into()],
+            #[cfg(feature = "redis-cluster")]
+            Self::Cluster(_) => (0..CANARIES).map(|tag| format!("canary{{{tag}}}")).collect(),
+        }
+    }
+
     /// Asks the server, or each master of a Cluster, which is named then.
     pub(super) async fn ask(&mut self, command: &Cmd) -> RedisResult<Vec<Told>> {
         match self {
@@ -69,6 +78,11 @@ impl Link {
         }
     }
 }
+
+/// How many canaries a Cluster has: with so many hash tags a master of ten has none once in a
+/// thousand times.
+#[cfg(feature = "redis-cluster")]
+const CANARIES: usize = 64;
 
 /// A server of several, and its reply.
 pub(super) type Told = (Option<String>, RedisResult<Value>);

@@ -30,6 +30,7 @@
 
 mod begin;
 mod call;
+mod canary;
 mod concern;
 mod durability;
 mod error;
@@ -53,6 +54,8 @@ pub use redis;
 use redis::{Client, Cmd, IntoConnectionInfo, RedisError};
 
 use self::call::Call;
+use self::canary::Canary;
+pub use self::canary::Emptied;
 pub use self::concern::Concern;
 pub use self::durability::Durability;
 use self::lane::{Lane, tuned};
@@ -95,6 +98,8 @@ pub struct RedisStore {
     /// For `renew`, `complete`, `release` and `resolve`.
     finishes: Lane,
     time: Arc<ServerTime>,
+    canary: Arc<Canary>,
+    when_emptied: Emptied,
 }
 
 impl RedisStore {
@@ -128,6 +133,8 @@ impl RedisStore {
             durable: lane(),
             finishes: lane(),
             prefix: b"idempotency:".into(),
+            canary: Arc::new(Canary::new(b"idempotency:".into())),
+            when_emptied: Emptied::Report,
             durability: Durability::local(),
             fell_short: AtomicBool::new(false),
             client,
@@ -141,6 +148,7 @@ impl RedisStore {
     #[must_use]
     pub fn prefix(mut self, prefix: impl AsRef<[u8]>) -> Self {
         self.prefix = [prefix.as_ref(), b":"].concat();
+        self.canary = Arc::new(Canary::new(self.prefix.clone()));
         self
     }
 
@@ -162,12 +170,26 @@ impl RedisStore {
         self
     }
 
+    /// What to do when Redis was emptied; the default is to go on and say so in the log.
+    #[must_use]
+    pub const fn when_emptied(mut self, choice: Emptied) -> Self {
+        self.when_emptied = choice;
+        self
+    }
+
+    /// Takes an emptied Redis for what it is, once somebody has looked into it: requests are let in
+    /// again, and the next emptying is noticed anew. Where the layer has the store, keep an
+    /// [`Arc`] of it.
+    pub fn acknowledge_emptied(&self) {
+        self.canary.acknowledge();
+    }
+
     fn key(&self, slot: &Slot) -> Vec<u8> {
         [self.prefix.as_slice(), slot.as_bytes()].concat()
     }
 
     fn call<'a>(&'a self, lane: &'a Lane, operation: Operation, within: Duration) -> Call<'a> {
-        Call::new(lane, &self.time, operation, within)
+        Call::new(lane, &self.time, &self.canary, operation, within)
     }
 
     /// Runs a verb. Where its script wrote nothing, what it found is classified by the contract.

@@ -16,6 +16,8 @@ const WAITS_FOR_DISK: (u32, u32) = (7, 2);
 pub struct Report {
     /// The server, or each master of a Cluster.
     pub servers: Vec<Server>,
+    /// [`Concern::Emptied`], if that was noticed.
+    pub emptied: Option<Concern>,
 }
 
 /// What one server says about itself.
@@ -89,7 +91,7 @@ pub(super) struct Expected {
 impl Report {
     /// What loses records or keeps the store from working, for all servers.
     pub fn concerns(&self) -> impl Iterator<Item = &Concern> {
-        self.servers.iter().flat_map(|server| &server.concerns)
+        self.servers.iter().flat_map(|server| &server.concerns).chain(&self.emptied)
     }
 }
 
@@ -199,6 +201,9 @@ impl fmt::Display for Report {
         for (index, server) in self.servers.iter().enumerate() {
             let newline = if index == 0 { "" } else { "\n" };
             write!(f, "{newline}{server}")?;
+        }
+        if let Some(concern) = &self.emptied {
+            write!(f, "\nwarning: {concern}")?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::{Value, from_redis_value};
 
 use super::RedisStore;
-use super::call::Call;
+use super::concern::Concern;
 use super::error::Stage;
 use super::link::Told;
 use super::report::{Expected, Report, Server};
@@ -49,7 +49,7 @@ impl RedisStore {
     /// # Errors
     /// If the server cannot be asked.
     pub async fn verify(&self) -> Result<Report, Error> {
-        let call = Call::new(&self.claims, &self.time, Operation::Verify, WITHIN);
+        let call = self.call(&self.claims, Operation::Verify, WITHIN);
         let asked = async {
             let infos = call.ask(&["INFO"]).await?;
             let mut fsyncs = call.ask(&["CONFIG", "GET", "appendfsync"]).await?;
@@ -68,7 +68,8 @@ impl RedisStore {
                 let address = at.unwrap_or_else(|| self.claims.address().to_string());
                 Ok(Server::read(address, &info, fsync, cluster.as_deref(), expected))
             });
-            Ok(Report { servers: servers.collect::<Result<_, Error>>()? })
+            let servers = servers.collect::<Result<_, Error>>()?;
+            Ok(Report { servers, emptied: self.canary.is_emptied().then_some(Concern::Emptied) })
         };
         call.bounded(asked).await
     }

@@ -3,6 +3,7 @@
 mod check;
 mod connection;
 mod durable;
+mod emptied;
 mod foreign;
 mod full;
 mod outages;

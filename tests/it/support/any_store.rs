@@ -40,9 +40,7 @@ impl AnyStore {
     pub async fn raw(&self) -> Vec<Vec<u8>> {
         let Self::Redis(_, prefix) = self else { return Vec::new() };
         let mut server = connection().await;
-        let pattern = format!("{prefix}*");
-        let keys: Vec<Vec<u8>> =
-            redis::cmd("KEYS").arg(pattern).query_async(&mut server).await.expect("keys");
+        let keys = keys(&mut server, prefix).await;
         let mut raw = Vec::new();
         for key in keys {
             let value = redis::cmd("GET").arg(&key).query_async(&mut server).await;
@@ -55,9 +53,7 @@ impl AnyStore {
     pub async fn overwritten(&self, first: u8) {
         let Self::Redis(_, prefix) = self else { return };
         let mut server = connection().await;
-        let pattern = format!("{prefix}*");
-        let keys: Vec<Vec<u8>> =
-            redis::cmd("KEYS").arg(pattern).query_async(&mut server).await.expect("keys");
+        let keys = keys(&mut server, prefix).await;
         for key in keys {
             let mut command = redis::cmd("SETRANGE");
             let command = command.arg(key).arg(0).arg(&[first]);
@@ -69,6 +65,15 @@ impl AnyStore {
     pub async fn seen(&self, slot: Slot) -> Seen {
         self.look(slot, Duration::from_secs(5)).await.expect("the store answers")
     }
+}
+
+/// The keys of all records. The canary is none.
+async fn keys(server: &mut redis::aio::MultiplexedConnection, prefix: &str) -> Vec<Vec<u8>> {
+    let pattern = format!("{prefix}*");
+    let keys = redis::cmd("KEYS").arg(pattern).query_async(server).await;
+    let mut keys: Vec<Vec<u8>> = keys.expect("keys");
+    keys.retain(|key| !key.ends_with(b":canary"));
+    keys
 }
 
 /// Runs tests with a store as their argument on every store, in a module for each.

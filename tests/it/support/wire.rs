@@ -32,6 +32,8 @@ struct Traffic {
     /// The names of all commands, in order.
     commands: Vec<String>,
     replies: usize,
+    /// How often somebody looked for the canary, in the background of whatever else goes on.
+    canaries: usize,
     /// Lose the reply to the next command of this name.
     lose: Option<(&'static str, Loss)>,
     /// Hold the command of this number, counted from 0 since the last reset.
@@ -89,6 +91,11 @@ impl Wire {
         self.traffic.lock().unwrap().replies
     }
 
+    /// How often the canary was looked for since then; these are not among the commands.
+    pub fn canaries(&self) -> usize {
+        self.traffic.lock().unwrap().canaries
+    }
+
     /// Holds a command for good, and all that its connection carries after it. Commands are counted
     /// from 0 since the last reset.
     pub fn hold(&self, number: usize, point: Point) {
@@ -140,7 +147,7 @@ async fn forward(
 async fn requests(
     from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,
-    waiting: &Mutex<VecDeque<(usize, String)>>,
+    waiting: &Mutex<VecDeque<(Option<usize>, String)>>,
     traffic: &Shared,
 ) {
     let mut buffer = Vec::new();
@@ -148,8 +155,13 @@ async fn requests(
         while let Some((message, name)) = take(&mut buffer) {
             let number = {
                 let mut traffic = traffic.lock().unwrap();
-                traffic.commands.push(name.clone());
-                traffic.commands.len() - 1
+                if message.windows(7).any(|part| part == b":canary") {
+                    traffic.canaries += 1;
+                    None
+                } else {
+                    traffic.commands.push(name.clone());
+                    Some(traffic.commands.len() - 1)
+                }
             };
             waiting.lock().unwrap().push_back((number, name));
             hold(traffic, number, Point::Request).await;
@@ -163,7 +175,7 @@ async fn requests(
 async fn replies(
     from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,
-    waiting: &Mutex<VecDeque<(usize, String)>>,
+    waiting: &Mutex<VecDeque<(Option<usize>, String)>>,
     traffic: &Shared,
 ) {
     let mut buffer = Vec::new();
@@ -173,14 +185,14 @@ async fn replies(
             hold(traffic, number, Point::Reply).await;
             let loss = {
                 let mut traffic = traffic.lock().unwrap();
-                traffic.replies += 1;
+                traffic.replies += usize::from(number.is_some());
                 if answered == "TIME"
                     && let Some(span) = traffic.set_back.take()
                 {
                     let earlier = seconds.parse::<u64>().expect("seconds") - span.as_secs();
                     message = format!("*2\r\n$10\r\n{earlier}\r\n$1\r\n0\r\n").into();
                 }
-                traffic.lose.take_if(|(command, _)| *command == answered)
+                traffic.lose.take_if(|(command, _)| number.is_some() && *command == answered)
             };
             let gone = match loss {
                 Some((_, Loss::Close)) => true,
@@ -195,7 +207,8 @@ async fn replies(
 }
 
 /// Never returns, if the command of this number is to be held here.
-async fn hold(traffic: &Shared, number: usize, point: Point) {
+async fn hold(traffic: &Shared, number: Option<usize>, point: Point) {
+    let Some(number) = number else { return };
     let held = {
         let mut traffic = traffic.lock().unwrap();
         traffic.held |= traffic.hold == Some((number, point));
