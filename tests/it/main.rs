@@ -8,3 +8,4 @@ mod faults;
 mod redis_store;
 mod rules;
 mod support;
+mod topology;

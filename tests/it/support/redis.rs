@@ -1,61 +1,57 @@
 //! Real Redis servers for tests. They end with the test process, however it ends.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use rand::RngExt;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 use tower_idempotency::store::RedisStore;
 
-/// Starts a server, says its process id, and kills it when standard input ends: when the test says
-/// so, or when the test process is gone.
-const SUPERVISOR: &str = r#"
-redis-server "$@" </dev/null >/dev/null 2>&1 &
-echo $!
-cat >/dev/null
-kill -9 $!
-wait $! 2>/dev/null
-if [ -n "$REMOVE" ]; then rm -rf "$REMOVE"; fi
-"#;
+use super::launch::{Kind, Launch};
+use super::supervisor::Supervised;
 
 /// A private server on a free port, with its own directory.
 #[derive(Debug)]
 pub struct RedisServer {
+    launch: Launch,
     port: u16,
+    /// Dropped before its directory is.
+    running: Option<Supervised>,
     dir: tempfile::TempDir,
-    options: Vec<String>,
-    running: Option<(Child, Pid)>,
-    /// Nobody drops what is shared, so its supervisor removes the directory.
-    shared: bool,
 }
 
 impl RedisServer {
     /// Starts a server with options such as `["--appendonly", "yes"]` and waits until it answers.
     pub fn start(options: &[&str]) -> Self {
-        Self::run(options, false)
+        Self::launch(Launch::new(options))
     }
 
-    fn run(options: &[&str], shared: bool) -> Self {
-        let found = Command::new("redis-server").arg("--version").output().is_ok();
-        assert!(found, "redis-server is missing: run scripts/test, or install redis-server");
+    /// The same for Valkey.
+    pub fn start_valkey(options: &[&str]) -> Self {
+        Self::launch(Launch { kind: Kind::Valkey, ..Launch::new(options) })
+    }
+
+    pub fn launch(launch: Launch) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let options = options.iter().map(|&option| option.to_owned()).collect();
-        let mut server = Self { port: 0, dir, options, running: None, shared };
+        std::fs::write(launch.file_in(dir.path()), &launch.file).expect("its file is written");
+        let mut server = Self { launch, port: 0, running: None, dir };
         for _ in 0..20 {
-            server.port = free_port();
+            server.port = server.launch.free_port();
             if server.try_run() {
                 return server;
             }
         }
-        panic!("redis-server does not start");
+        panic!("the server does not start");
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}", self.address())
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        (self.launch.place.host, self.port).into()
     }
 
     pub fn port(&self) -> u16 {
@@ -68,10 +64,7 @@ impl RedisServer {
 
     /// Ends it at once, as a crash does.
     pub fn kill(&mut self) {
-        if let Some((mut supervisor, _)) = self.running.take() {
-            drop(supervisor.stdin.take());
-            supervisor.wait().expect("the supervisor ends");
-        }
+        self.running = None;
     }
 
     /// Starts it again, on the same port and directory.
@@ -83,7 +76,7 @@ impl RedisServer {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        panic!("redis-server does not start again");
+        panic!("the server does not start again");
     }
 
     /// Starts it again so that it takes this long to load a key, and does not wait for it.
@@ -96,8 +89,8 @@ impl RedisServer {
 
     /// Waits until it has loaded its data.
     pub fn wait(&self) {
-        let (_, pid) = self.running.as_ref().expect("the server runs");
-        while !self.answers(*pid) {
+        let pid = self.running().pid();
+        while !self.answers(pid) {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -121,9 +114,22 @@ impl RedisServer {
         command.query(&mut connection)
     }
 
+    /// Runs a command of plain words, if the server is there.
+    pub fn query<T: redis::FromRedisValue>(&self, words: &str) -> redis::RedisResult<T> {
+        let client = redis::Client::open(self.url())?;
+        let mut connection = client.get_connection_with_timeout(Duration::from_secs(1))?;
+        connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let mut command = redis::Cmd::new();
+        words.split(' ').for_each(|word| _ = command.arg(word));
+        command.query(&mut connection)
+    }
+
     fn signal(&self, signal: Signal) {
-        let (_, pid) = self.running.as_ref().expect("the server runs");
-        kill_process(*pid, signal).expect("the signal is sent");
+        self.running().signal(signal);
+    }
+
+    fn running(&self) -> &Supervised {
+        self.running.as_ref().expect("the server runs")
     }
 
     fn try_run(&mut self) -> bool {
@@ -142,23 +148,11 @@ impl RedisServer {
     }
 
     fn spawn(&mut self, more: &[&str]) -> Pid {
-        let mut supervisor = Command::new("sh")
-            .args(["-c", SUPERVISOR, "sh", "--port", &self.port.to_string()])
-            .args(["--bind", "127.0.0.1", "--save", "", "--dir"])
-            .arg(self.dir.path())
-            .args(&self.options)
-            .args(more)
-            .env("REMOVE", if self.shared { self.dir.path() } else { Path::new("") })
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("sh starts");
-        let mut line = String::new();
-        let stdout = supervisor.stdout.take().expect("its output is a pipe");
-        BufReader::new(stdout).read_line(&mut line).expect("the supervisor says the process id");
-        let pid = line.trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
-        self.running = Some((supervisor, pid));
-        pid
+        let dir = self.dir.path();
+        let mut command = self.launch.command(self.port, dir);
+        command.extend(more.iter().map(Into::into));
+        let running = Supervised::start(command, self.launch.shared.then_some(dir));
+        self.running.insert(running).pid()
     }
 
     /// Whether this very process answers, and is done with loading.
@@ -172,9 +166,10 @@ impl RedisServer {
     }
 
     fn ask(&self, question: &str) -> Option<String> {
-        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
+        let mut socket = TcpStream::connect(self.address()).ok()?;
         socket.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
-        socket.write_all(format!("{question}\r\nQUIT\r\n").as_bytes()).ok()?;
+        socket.write_all(format!("{question}\r\n").as_bytes()).ok()?;
+        socket.shutdown(Shutdown::Write).ok()?;
         let mut reply = String::new();
         socket.read_to_string(&mut reply).ok()?;
         Some(reply)
@@ -185,30 +180,21 @@ fn process(pid: Pid) -> String {
     format!("process_id:{}\r\n", pid.as_raw_nonzero())
 }
 
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 /// The server that all tests of this process share that do not disturb it.
 pub fn shared() -> &'static RedisServer {
     static SHARED: OnceLock<RedisServer> = OnceLock::new();
-    SHARED.get_or_init(|| RedisServer::run(&[], true))
+    SHARED.get_or_init(|| RedisServer::launch(Launch { shared: true, ..Launch::default() }))
+}
+
+/// The same for Valkey.
+pub fn shared_valkey() -> &'static RedisServer {
+    static SHARED: OnceLock<RedisServer> = OnceLock::new();
+    let launch = || Launch { kind: Kind::Valkey, shared: true, ..Launch::default() };
+    SHARED.get_or_init(|| RedisServer::launch(launch()))
 }
 
 /// A store on the shared server, with keys of its own.
 pub fn redis() -> RedisStore {
     let prefix: u64 = rand::rng().random();
     shared().store().prefix(format!("test-{prefix:016x}"))
-}
-
-/// A port that is free now and that no outgoing connection is given meanwhile.
-fn free_port() -> u16 {
-    loop {
-        let port = rand::rng().random_range(18_000..32_000);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
 }

@@ -1,0 +1,122 @@
+//! A master, its replica and the three sentinels that watch them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use redis::RedisResult;
+
+use super::launch::{Kind, Launch};
+use super::patience::{block_until, wait_until};
+use super::redis::RedisServer;
+
+/// What the sentinels call their master.
+pub const NAME: &str = "payments";
+
+/// Five servers. `nodes` are known by their place in it, whoever is the master.
+#[derive(Debug)]
+pub struct SentinelTrio {
+    pub nodes: [RedisServer; 2],
+    pub sentinels: [RedisServer; 3],
+}
+
+impl SentinelTrio {
+    /// Starts a master and a replica with options such as `["--appendonly", "yes"]`, and waits until
+    /// the replica is in step and every sentinel knows everybody.
+    pub fn start(kind: Kind, options: &[&str]) -> Self {
+        let options = [options, &PROMPT].concat();
+        let node = |file| RedisServer::launch(Launch { kind, file, ..Launch::new(&options) });
+        let master = node(String::new());
+        let replica = node(replica_of(master.address()));
+        let sentinels = [1, 2, 3].map(|_| sentinel(kind, master.address()));
+        let trio = Self { nodes: [master, replica], sentinels };
+        block_until("the sentinels know everybody", || {
+            trio.in_step(0) && trio.sentinels.iter().all(knows_everybody)
+        });
+        trio
+    }
+
+    /// The sentinels' addresses, for a client that looks for the master.
+    pub fn url(&self) -> String {
+        let sentinels = self.sentinels.each_ref().map(|sentinel| sentinel.address().to_string());
+        format!("redis+sentinel://{}/{NAME}", sentinels.join(","))
+    }
+
+    /// Who is the master, if two sentinels agree: a place in `nodes`.
+    pub fn master(&self) -> Option<usize> {
+        let named: Vec<_> = self.sentinels.iter().filter_map(named_by).collect();
+        let votes = |node: &RedisServer| named.iter().filter(|&&at| at == node.address()).count();
+        self.nodes.iter().position(|node| votes(node) >= 2)
+    }
+
+    /// Waits until the sentinels name the other node and it takes writes, and gives its place.
+    pub async fn await_failover(&self, old: usize) -> usize {
+        let new = 1 - old;
+        wait_until("the other node takes over", || {
+            self.master() == Some(new) && says(&self.nodes[new], "role:master")
+        })
+        .await;
+        new
+    }
+
+    /// Waits until a node that is back follows the other one and is in step. A node that was killed
+    /// has to be restarted first; it comes up as what it was, until the sentinels see it.
+    pub async fn await_replica(&self, node: usize) {
+        let master = 1 - node;
+        wait_until("the node follows", || self.master() == Some(master) && self.in_step(master))
+            .await;
+    }
+
+    /// Whether the other node is this one's replica, and has all data.
+    fn in_step(&self, master: usize) -> bool {
+        says(&self.nodes[master], "state=online")
+            && says(&self.nodes[1 - master], "master_link_status:up")
+    }
+}
+
+/// A replica is filled at once, and notices soon that its master is gone.
+const PROMPT: [&str; 4] = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"];
+
+fn replica_of(master: SocketAddr) -> String {
+    format!("replicaof {} {}\n", master.ip(), master.port())
+}
+
+/// A sentinel that finds the others through the master.
+fn sentinel(kind: Kind, master: SocketAddr) -> RedisServer {
+    let file = format!(
+        "sentinel monitor {NAME} {} {} 2\n\
+         sentinel down-after-milliseconds {NAME} 500\n\
+         sentinel failover-timeout {NAME} 3000\n\
+         sentinel parallel-syncs {NAME} 1\n",
+        master.ip(),
+        master.port()
+    );
+    let sentinel = RedisServer::launch(Launch { kind, file, ..Launch::new(&["--sentinel"]) });
+    // It asks and tells often; and a machine that is slow for a moment does not stop it for long.
+    let often = "SENTINEL DEBUG info-period 200 publish-period 200 ask-period 100 tilt-period 500";
+    sentinel.query::<()>(often).expect("the sentinel is told");
+    sentinel
+}
+
+fn knows_everybody(sentinel: &RedisServer) -> bool {
+    let of = |what: &str| format!("SENTINEL {what} {NAME}");
+    let Ok(master) = sentinel.query::<HashMap<String, String>>(&of("MASTER")) else { return false };
+    let replicas: RedisResult<Vec<HashMap<String, String>>> = sentinel.query(&of("REPLICAS"));
+    let Ok([replica]) = replicas.as_deref() else { return false };
+    let quorum = sentinel.query::<String>(&of("CKQUORUM"));
+    master["flags"] == "master"
+        && master["num-other-sentinels"] == "2"
+        && replica["flags"] == "slave"
+        && replica["master-link-status"] == "ok"
+        && quorum.is_ok_and(|quorum| quorum.starts_with("OK 3"))
+}
+
+/// The master's address, as a sentinel says.
+fn named_by(sentinel: &RedisServer) -> Option<SocketAddr> {
+    let question = format!("SENTINEL GET-MASTER-ADDR-BY-NAME {NAME}");
+    let (host, port): (String, u16) = sentinel.query(&question).ok()?;
+    Some((host.parse::<std::net::IpAddr>().ok()?, port).into())
+}
+
+fn says(node: &RedisServer, what: &str) -> bool {
+    node.query::<String>("INFO replication").is_ok_and(|info| info.contains(what))
+}

@@ -1,0 +1,60 @@
+//! Programs that end with the test process, however it ends.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Starts a program, says its process id, and kills it when standard input ends: when the test says
+/// so, or when the test process is gone.
+const KILL: &str = r#"
+"$@" </dev/null >/dev/null 2>&1 &
+echo $!
+cat >/dev/null
+kill -9 $!
+wait $! 2>/dev/null
+if [ -n "$REMOVE" ]; then rm -rf "$REMOVE"; fi
+"#;
+
+/// A program that runs.
+#[derive(Debug)]
+pub struct Supervised {
+    supervisor: Child,
+    pid: Pid,
+}
+
+impl Supervised {
+    /// Starts a program; when it ends, so does the folder `remove`.
+    pub fn start(program: impl IntoIterator<Item: AsRef<OsStr>>, remove: Option<&Path>) -> Self {
+        let mut supervisor = Command::new("sh")
+            .args(["-c", KILL, "sh"])
+            .args(program)
+            .env("REMOVE", remove.unwrap_or(Path::new("")))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sh starts");
+        let mut line = String::new();
+        let stdout = supervisor.stdout.take().expect("its output is a pipe");
+        BufReader::new(stdout).read_line(&mut line).expect("the supervisor says the process id");
+        let pid = line.trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
+        Self { supervisor, pid }
+    }
+
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).expect("the signal is sent");
+    }
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        drop(self.supervisor.stdin.take());
+        self.supervisor.wait().expect("the supervisor ends");
+    }
+}
