@@ -9,6 +9,7 @@ use super::{
     DURABLE, HOUR, WITHIN, attempt, begin_one, complete, key, lapsing, replayed, replicated,
     response, slot, start,
 };
+use crate::support::launch::Kind;
 use crate::support::redis::{RedisServer, shared};
 
 #[tokio::test]
@@ -99,7 +100,7 @@ async fn a_redis_that_would_lose_records_is_a_concern_and_refused() {
 
 #[tokio::test]
 async fn a_replica_is_a_concern_and_its_master_counts_it() {
-    let (master, replica) = replicated();
+    let (master, replica) = replicated(Kind::Redis);
     let report = replica.store().verify().await.expect("the server is asked");
     assert_eq!(report.servers[0].concerns, [Concern::Replica]);
 

@@ -12,6 +12,7 @@ use super::{
     DURABLE, HOUR, WITHIN, attempt, complete, key, replayed, replicated, response, slot, start,
     warm_up,
 };
+use crate::support::launch::Kind;
 use crate::support::redis::RedisServer;
 use crate::support::wire::{Loss, Wire};
 
@@ -43,7 +44,7 @@ fn fell_short(reply: Result<Reply, Error>) {
 
 #[tokio::test]
 async fn a_claim_that_counts_is_on_the_replica() {
-    let (master, replica) = replicated();
+    let (master, replica) = replicated(Kind::Redis);
     let store = master.store().durability(one());
     for _ in 0..20 {
         let claim = start(&store).await;
@@ -54,7 +55,7 @@ async fn a_claim_that_counts_is_on_the_replica() {
 
 #[tokio::test]
 async fn a_claim_without_enough_replicas_does_not_count_and_can_be_cancelled() {
-    let (master, replica) = replicated();
+    let (master, replica) = replicated(Kind::Redis);
     let (store, attempt) = (master.store().durability(one()), attempt(slot()));
     warm_up(&store).await;
     replica.pause();
@@ -72,7 +73,7 @@ async fn a_claim_without_enough_replicas_does_not_count_and_can_be_cancelled() {
 
 #[tokio::test]
 async fn a_take_over_without_enough_replicas_does_not_count() {
-    let (master, replica) = replicated();
+    let (master, replica) = replicated(Kind::Redis);
     let store = master.store().durability(one());
     let abandoned = super::lapsing(&store).await;
     replica.pause();
@@ -84,25 +85,28 @@ async fn a_take_over_without_enough_replicas_does_not_count() {
     assert!(matches!(reply, Ok(Reply::Mine(_))), "{reply:?}");
 }
 
+/// Redis 7 waits for all that the server has written so far, Valkey for what this connection has.
 #[tokio::test]
 async fn a_repeat_of_a_lost_begin_has_to_be_on_the_replica_too() {
-    let (master, replica) = replicated();
-    let wire = Wire::to(master.port()).await;
-    let store = RedisStore::connect(wire.url()).expect("a valid address").durability(one());
-    warm_up(&store).await;
-    replica.pause();
-    wire.lose("EVALSHA", Loss::Close);
-    let attempt = attempt(slot());
-    // Its copy, on a connection that has written nothing yet, finds the claim.
-    fell_short(store.begin(&attempt, SHORT).await);
-    replica.resume();
-    let reply = store.begin(&attempt, WITHIN).await;
-    assert!(matches!(reply, Ok(Reply::Mine(_))), "{reply:?}");
+    for kind in [Kind::Redis, Kind::Valkey] {
+        let (master, replica) = replicated(kind);
+        let wire = Wire::to(master.port()).await;
+        let store = RedisStore::connect(wire.url()).expect("a valid address").durability(one());
+        warm_up(&store).await;
+        replica.pause();
+        wire.lose("EVALSHA", Loss::Close);
+        let attempt = attempt(slot());
+        // Its copy, on a connection that has written nothing yet, finds the claim.
+        fell_short(store.begin(&attempt, SHORT).await);
+        replica.resume();
+        let reply = store.begin(&attempt, WITHIN).await;
+        assert!(matches!(reply, Ok(Reply::Mine(_))), "{reply:?}");
+    }
 }
 
 #[tokio::test]
 async fn what_is_found_needs_no_replica() {
-    let (master, replica) = replicated();
+    let (master, replica) = replicated(Kind::Redis);
     let store = master.store().durability(one());
     let (done, large, running) = (start(&store).await, start(&store).await, start(&store).await);
     complete(&store, &done, "done").await;
@@ -130,7 +134,7 @@ async fn what_is_found_needs_no_replica() {
 
 #[tokio::test]
 async fn a_crowd_of_begins_shares_its_waits() {
-    let (master, _replica) = replicated();
+    let (master, _replica) = replicated(Kind::Redis);
     let wire = Wire::to(master.port()).await;
     let store = RedisStore::connect(wire.url()).expect("a valid address").durability(one());
     warm_up(&store).await;
@@ -146,7 +150,7 @@ async fn a_crowd_of_begins_shares_its_waits() {
 
 #[tokio::test]
 async fn one_begin_is_one_script_and_one_wait_and_a_completion_waits_for_nothing() {
-    let (master, _replica) = replicated();
+    let (master, _replica) = replicated(Kind::Redis);
     let wire = Wire::to(master.port()).await;
     let store = RedisStore::connect(wire.url()).expect("a valid address").durability(one());
     warm_up(&store).await;
@@ -160,7 +164,7 @@ async fn one_begin_is_one_script_and_one_wait_and_a_completion_waits_for_nothing
 
 #[tokio::test]
 async fn callers_that_go_away_take_nobody_with_them() {
-    let (master, _replica) = replicated();
+    let (master, _replica) = replicated(Kind::Redis);
     let store = master.store().durability(one());
     for round in 0..20 {
         let begins = (0..20).map(|number| {
@@ -183,7 +187,7 @@ async fn callers_that_go_away_take_nobody_with_them() {
 
 #[test]
 fn a_runtime_that_ends_with_a_group_under_way_does_not_stop_the_others() {
-    let (master, replica) = replicated();
+    let (master, replica) = replicated(Kind::Redis);
     let store = master.store().durability(one());
     let runtime =
         || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -203,7 +207,7 @@ fn a_runtime_that_ends_with_a_group_under_way_does_not_stop_the_others() {
 /// The master goes on without its replica for a moment, is killed, and the replica takes its place:
 /// how many claims counted, and how many of them are lost.
 async fn lost_to_a_cut_off_master(durability: Durability) -> (usize, usize) {
-    let (mut master, replica) = replicated();
+    let (mut master, replica) = replicated(Kind::Redis);
     let store = master.store().durability(durability);
     let mut claims = Vec::new();
     for round in 0..6 {
@@ -240,7 +244,7 @@ async fn no_claim_that_counts_is_lost_with_a_cut_off_master() {
 #[tokio::test]
 async fn no_claim_that_counts_is_lost_when_the_master_is_killed_under_load() {
     for durability in [Durability::local(), one()] {
-        let (mut master, replica) = replicated();
+        let (mut master, replica) = replicated(Kind::Redis);
         let store = master.store().durability(durability);
         let begun = || async {
             let mut claims = Vec::new();
@@ -279,4 +283,29 @@ async fn a_server_that_cannot_wait_for_its_disk_refuses_and_says_what_to_do() {
     assert_eq!((error.kind(), error.effect()), (ErrorKind::Refused, Effect::Unknown));
     let source = std::error::Error::source(&error).expect("a cause").to_string();
     assert!(source.contains("7.2"), "{source}");
+}
+
+#[tokio::test]
+async fn a_claim_can_wait_for_the_append_only_files() {
+    let (master, replica) = replicated(Kind::Valkey);
+    for server in [&master, &replica] {
+        server.command(&[b"CONFIG", b"SET", b"appendfsync", b"always"]).expect("it is set");
+    }
+    let wire = Wire::to(master.port()).await;
+    let store = RedisStore::connect(wire.url()).expect("a valid address");
+    let store = store.durability(one().on_disk());
+    warm_up(&store).await;
+    wire.reset();
+    let _claim = start(&store).await;
+    assert_eq!(wire.commands(), ["EVALSHA", "WAITAOF"]);
+    replica.command(&[b"CONFIG", b"SET", b"appendonly", b"no"]).expect("it is set");
+    fell_short(store.begin(&attempt(slot()), SHORT).await);
+
+    let local = master.store().durability(Durability::local().on_disk());
+    warm_up(&local).await;
+    master.command(&[b"CONFIG", b"SET", b"appendonly", b"no"]).expect("it is set");
+    let error = local.begin(&attempt(slot()), WITHIN).await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::Refused, Effect::Unknown));
+    let source = std::error::Error::source(&error).expect("a cause").to_string();
+    assert!(source.contains("appendonly is disabled"), "{source}");
 }

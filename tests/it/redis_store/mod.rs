@@ -6,6 +6,7 @@ mod durable;
 mod emptied;
 mod foreign;
 mod full;
+mod ifeq;
 mod outages;
 mod wire;
 
@@ -19,6 +20,8 @@ use tower_idempotency::protocol::{
 };
 use tower_idempotency::store::{Error, RedisStore, Store};
 
+use crate::support::launch::{Kind, Launch};
+use crate::support::patience::block_until;
 use crate::support::redis::{RedisServer, shared};
 use crate::support::wire::Wire;
 
@@ -97,30 +100,18 @@ fn replayed(reply: Result<Reply, Error>) -> Outcome {
 }
 
 /// A master and a replica that has all of it.
-fn replicated() -> (RedisServer, RedisServer) {
+fn replicated(kind: Kind) -> (RedisServer, RedisServer) {
     let options: Vec<_> = [DURABLE, &["--repl-diskless-sync-delay", "0"]].concat();
-    let (master, replica) = (RedisServer::start(&options), RedisServer::start(&options));
+    let server = || RedisServer::launch(Launch { kind, ..Launch::new(&options) });
+    let (master, replica) = (server(), server());
     let port = master.port().to_string();
     replica.command(&[b"REPLICAOF", b"127.0.0.1", port.as_bytes()]).expect("it is a replica");
-    until(&master, ",state=online,");
+    let online = |info: String| info.contains(",state=online,");
+    block_until("the replica is online", || master.query("INFO replication").is_ok_and(online));
     // The master sends what is written meanwhile only when the replica has answered once.
     master.command(&[b"SET", b"ready", b"yes"]).expect("it is set");
-    while replica.command(&[b"EXISTS", b"ready"]) != Ok(Value::Int(1)) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    block_until("the replica follows", || replica.query("EXISTS ready") == Ok(1));
     (master, replica)
-}
-
-fn until(server: &RedisServer, text: &str) {
-    for _ in 0..1000 {
-        let info = server.command(&[b"INFO", b"replication"]);
-        if matches!(info, Ok(Value::BulkString(info)) if String::from_utf8_lossy(&info).contains(text))
-        {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("the server never says {text}");
 }
 
 /// What every verb says about a slot that none of them can read.
