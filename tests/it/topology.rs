@@ -8,6 +8,7 @@ use crate::support::cluster::{self, RedisCluster};
 use crate::support::launch::Kind;
 use crate::support::redis::{RedisServer, shared_valkey};
 use crate::support::sentinel::SentinelTrio;
+use crate::support::tls::TlsServer;
 
 #[test]
 fn valkey_is_there() {
@@ -18,12 +19,26 @@ fn valkey_is_there() {
     assert_eq!(server.query("WAITAOF 1 0 5000"), Ok((1, 0)));
 }
 
+#[test]
+fn a_server_with_tls_is_known_by_its_root_certificate_alone() {
+    let user = ["--user", "shop", "on", ">word", "~*", "+@all"];
+    let server = TlsServer::start(&user);
+    let client = server.client("shop:word");
+    let mut connection = client.get_connection().expect("the certificate is good");
+    let name = redis::cmd("ACL").arg("WHOAMI").query(&mut connection);
+    assert_eq!(name, Ok("shop".to_owned()));
+
+    let stranger = TlsServer::start(&[]);
+    let certificates = stranger.certificates();
+    let client = redis::Client::build_with_tls(server.url("shop:word"), certificates);
+    assert!(client.expect("valid certificates").get_connection().is_err());
+}
+
 #[tokio::test]
 async fn a_killed_master_is_replaced_by_its_replica() {
     let mut trio = SentinelTrio::start(Kind::Redis, &["--appendonly", "yes"]);
     assert_eq!(trio.master(), Some(0));
-    trio.nodes[0].query::<()>("SET key value").expect("it is set");
-    assert_eq!(trio.nodes[0].query("WAIT 1 5000"), Ok(1));
+    assert_eq!(replicated(&trio.nodes[0], "value", 5000), 1);
 
     trio.nodes[0].kill();
     assert_eq!(trio.await_failover(0).await, 1);
@@ -36,14 +51,36 @@ async fn a_killed_master_is_replaced_by_its_replica() {
 }
 
 #[tokio::test]
+async fn a_cut_off_master_still_takes_writes_and_is_replaced() {
+    cut_off_and_heal(SentinelTrio::in_namespaces(Kind::Redis, &[])).await;
+}
+
+#[tokio::test]
+async fn a_master_can_be_cut_off_without_namespaces() {
+    cut_off_and_heal(SentinelTrio::behind_proxies(Kind::Redis, &[])).await;
+}
+
+async fn cut_off_and_heal(trio: SentinelTrio) {
+    assert_eq!(trio.cut_off_master(), 0);
+    assert_eq!(trio.await_failover(0).await, 1);
+    let [old, new] = &trio.nodes;
+    assert_eq!(replicated(old, "lost", 200), 0);
+    new.query::<()>("SET key kept").expect("so does its successor");
+    assert_eq!(old.query("GET key"), Ok("lost".to_owned()));
+
+    trio.heal(0);
+    trio.await_replica(0).await;
+    assert_eq!(old.query("GET key"), Ok("kept".to_owned()));
+}
+
+#[tokio::test]
 async fn the_client_library_finds_the_master_through_the_sentinels() {
     let trio = SentinelTrio::start(Kind::Valkey, &[]);
     let url = trio.url();
     let (sentinels, name) = url.rsplit_once('/').expect("a name");
     let sentinels = redis_urls(sentinels, "redis+sentinel://");
-    let mut client =
-        SentinelClient::build(sentinels, name.to_owned(), None, SentinelServerType::Master)
-            .expect("valid addresses");
+    let mut client = SentinelClient::build(sentinels, name, None, SentinelServerType::Master)
+        .expect("valid addresses");
     let mut master = client.get_async_connection().await.expect("there is a master");
     redis::cmd("SET").arg("key").arg("value").exec_async(&mut master).await.expect("it is set");
     assert_eq!(trio.nodes[0].query("GET key"), Ok("value".to_owned()));
@@ -103,6 +140,16 @@ async fn a_replica_takes_over_the_slots_of_a_killed_master() {
     cluster.nodes[old].restart();
     cluster.await_replica(old).await;
     assert_eq!(cluster.owner("key"), old + 3);
+}
+
+/// Writes, and says how many replicas have it within so many milliseconds.
+fn replicated(node: &RedisServer, value: &str, within: u64) -> u64 {
+    let client = redis::Client::open(node.url()).expect("a valid address");
+    let mut connection = client.get_connection().expect("the node is there");
+    let mut both = redis::pipe();
+    both.set("key", value).ignore().cmd("WAIT").arg(1).arg(within);
+    let (replicas,) = both.query(&mut connection).expect("it still takes writes");
+    replicas
 }
 
 /// The addresses in a list, as the client library wants them.
