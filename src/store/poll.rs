@@ -6,11 +6,11 @@ use super::{Error, Seen, Store};
 use crate::protocol::{FenceToken, Slot};
 
 /// How long one look may take.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// The first and the longest pause between two looks.
-const FIRST: Duration = Duration::from_millis(25);
-const LONGEST: Duration = Duration::from_secs(1);
+pub(super) const FIRST: Duration = Duration::from_millis(25);
+pub(super) const LONGEST: Duration = Duration::from_secs(1);
 
 /// [`Store::watch`] for a store that nothing tells of changes: it looks now and then, first after
 /// about 25 ms, then less and less often, at last about once a second. The pauses are random by a

@@ -9,9 +9,10 @@ use super::canary::Canary;
 use super::durability::Durability;
 use super::error::{Cure, Stage, cure, failed, is_answer};
 use super::group::Proof;
-use super::lane::{Lane, Live};
+use super::lane::Lane;
 use super::link::Told;
-use super::scripts::{Answer, Verb, bytes, number};
+use super::live::Live;
+use super::scripts::{Answer, Verb, bytes, moment};
 use super::server_time::ServerTime;
 use crate::protocol::{InvalidRecord, Record, Timestamp};
 use crate::store::{Effect, Error, ErrorKind, Operation, Seen};
@@ -102,14 +103,14 @@ impl<'a> Call<'a> {
             let (reply, proof) = reply.map_err(|failure| self.failed(failure))?;
             let (now, answer) = Answer::parse(reply).ok_or_else(|| self.unexpected())?;
             if answer != Answer::Late {
-                self.time.learn(now, self.sent());
+                self.time.learn(now, self.sent(), Some(key));
                 if let (Answer::Claimed(_), Some((live, proof))) = (&answer, proof) {
                     Box::pin(self.prove(&live, proof)).await?;
                 }
                 return Ok((now, answer));
             }
             // Redis's clock was set forward, or this is another server: its time is known now.
-            self.time.relearn(now, self.sent());
+            self.time.relearn(now, self.sent(), Some(key));
             if repeated && self.unanswered.load(Ordering::Relaxed) {
                 // This copy did nothing, but an earlier one may have been in time.
                 return Err(Error::new(ErrorKind::TimedOut, self.operation, Effect::Unknown));
@@ -130,7 +131,7 @@ impl<'a> Call<'a> {
     ) -> Result<(Value, Option<(Live, Proof)>), Failure> {
         let until = self.started + self.within;
         self.exchange(self.lane, |mut live| {
-            let mut command = verb.command(with_text, key, self.deadline());
+            let mut command = verb.command(with_text, key, self.deadline(key));
             arguments(&mut command);
             async move {
                 if self.durability.is_local() {
@@ -179,17 +180,25 @@ impl<'a> Call<'a> {
         command.arg(words);
         self.exchange(self.reads, |mut live| {
             let command = &command;
-            async move { live.link.ask(command).await }
+            let address = live.address().map(ToString::to_string).unwrap_or_default();
+            async move { live.link.ask(&address, command).await }
         })
         .await
         .map_err(|failure| self.failed(failure))
+    }
+
+    /// Reads a slot in one round trip.
+    async fn read(&self, key: &[u8], commands: &Pipeline) -> Result<Vec<Value>, Error> {
+        self.exchange(self.reads, |mut live| async move { live.link.read(key, commands).await })
+            .await
+            .map_err(|failure| self.failed(failure))
     }
 
     /// The whole value of a slot.
     pub(super) async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
         let mut commands = Pipeline::with_capacity(1);
         commands.cmd("GET").arg(key);
-        let value = self.commands(&commands).await?.pop();
+        let value = self.read(key, &commands).await?.pop();
         value.and_then(bytes).ok_or_else(|| self.unexpected())
     }
 
@@ -198,18 +207,27 @@ impl<'a> Call<'a> {
     pub(super) async fn look(&self, key: &[u8]) -> Result<Seen, Error> {
         let mut commands = Pipeline::with_capacity(3);
         commands.cmd("GET").arg(key).cmd("PTTL").arg(key).cmd("TIME");
-        let mut replies = self.commands(&commands).await?.into_iter();
+        let replies = self.read(key, &commands).await?;
+        self.seen(key, replies.into_iter())
+    }
+
+    /// The same, and has Redis tell this connection when the slot changes after that. Asking for it
+    /// twice is harmless, and the connections to the nodes of a Cluster come and go unseen.
+    pub(super) async fn look_and_track(&self, key: &[u8]) -> Result<Seen, Error> {
+        let mut commands = Pipeline::with_capacity(4);
+        commands.cmd("CLIENT").arg("TRACKING").arg("ON");
+        commands.cmd("GET").arg(key).cmd("PTTL").arg(key).cmd("TIME");
+        let replies = self.read(key, &commands).await?;
+        self.seen(key, replies.into_iter().skip(1))
+    }
+
+    fn seen(&self, key: &[u8], mut replies: impl Iterator<Item = Value>) -> Result<Seen, Error> {
         let value = replies.next().and_then(bytes).ok_or_else(|| self.unexpected())?;
-        let (Some(Value::Int(left)), Some(Value::Array(time))) = (replies.next(), replies.next())
+        let (Some(Value::Int(left)), Some(now)) = (replies.next(), replies.next().and_then(moment))
         else {
             return Err(self.unexpected());
         };
-        let mut time = time.into_iter().filter_map(number);
-        let (Some(seconds), Some(micros)) = (time.next(), time.next()) else {
-            return Err(self.unexpected());
-        };
-        let now = Timestamp::from_micros(seconds * 1_000_000 + micros);
-        self.time.learn(now, self.sent());
+        self.time.learn(now, self.sent(), Some(key));
         let expires = match left {
             -2 => now,
             left => u64::try_from(left)
@@ -240,6 +258,8 @@ impl<'a> Call<'a> {
             let now = ServerTime::here_in_micros();
             self.sent.store(now, Ordering::Relaxed);
             live.ask(now);
+            let stage = if live.link.is_cluster() { Stage::Routed } else { Stage::Sent };
+            let earlier = earlier || stage == Stage::Routed;
             let error = match send(live.clone()).await {
                 Ok(reply) => {
                     live.hear();
@@ -255,7 +275,7 @@ impl<'a> Call<'a> {
             }
             Self::give_up(lane, &live, &error);
             if cure(&error) != Cure::Reconnect || repeated {
-                return Err((Stage::Sent, error));
+                return Err((stage, error));
             }
             repeated = true;
         }
@@ -271,9 +291,9 @@ impl<'a> Call<'a> {
     }
 
     /// When Redis must have begun with a copy that is sent now: when the caller's time is over.
-    fn deadline(&self) -> Timestamp {
+    fn deadline(&self, key: &[u8]) -> Timestamp {
         let spent = ServerTime::here().saturating_sub(self.started);
-        self.time.now().after(self.within.saturating_sub(spent))
+        self.time.now_at(key).after(self.within.saturating_sub(spent))
     }
 
     fn sent(&self) -> Duration {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use redis::{RedisResult, Value};
 
+use super::RedisStore;
 use super::concern::Concern;
-use super::lane::Live;
+use super::live::Live;
 
 /// How often Redis is asked while there is traffic, beside once per connection.
 const EVERY: Duration = Duration::from_secs(3);
@@ -106,6 +107,29 @@ impl Canary {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RedisStore {
+    /// What to do when Redis was emptied; the default is to go on and say so in the log.
+    ///
+    /// ```
+    /// use tower_idempotency::store::redis::{Emptied, RedisStore};
+    ///
+    /// let store = RedisStore::connect("redis://localhost")?.when_emptied(Emptied::Refuse);
+    /// # Ok::<(), tower_idempotency::store::redis::redis::RedisError>(())
+    /// ```
+    #[must_use]
+    pub const fn when_emptied(mut self, choice: Emptied) -> Self {
+        self.when_emptied = choice;
+        self
+    }
+
+    /// Takes an emptied Redis for what it is, once somebody has looked into it: requests are let in
+    /// again, and the next emptying is noticed anew. Where the layer has the store, keep an
+    /// [`Arc`] of it.
+    pub fn acknowledge_emptied(&self) {
+        self.canary.acknowledge();
     }
 }
 

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 
+use super::RedisStore;
+
 /// How much of Redis must have a claim before its request runs.
 ///
 /// A claim that is lost lets a retry run a second time. Only claims need this: a *completed* record
@@ -86,6 +88,19 @@ impl Durability {
             },
             _ => None,
         }
+    }
+}
+
+impl RedisStore {
+    /// What must have a claim before its request runs; the default is the master alone.
+    ///
+    /// With more, `begin` has connections of its own, since waiting blocks them. A claim that falls
+    /// short in the time of the call is none: [`NotDurable`](crate::store::ErrorKind::NotDurable),
+    /// which a client sees as 503. What a slot holds already is told without waiting.
+    #[must_use]
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
     }
 }
 

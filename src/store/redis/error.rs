@@ -9,6 +9,9 @@ pub(super) enum Stage {
     Connecting,
     /// The call was sent.
     Sent,
+    /// The call was sent to the nodes of a Cluster, by a client library that sends it again without
+    /// saying so: what came back is the last answer, and an earlier copy may have been carried out.
+    Routed,
 }
 
 /// What to do about an error.
@@ -50,10 +53,14 @@ pub(super) fn failed(
     unanswered: bool,
 ) -> Error {
     let (kind, effect) = match error.code() {
-        Some(code) => of_code(code),
+        Some(code) => of_code(code, stage),
         None => of_connection(&error, stage),
     };
-    let effect = if stage == Stage::Connecting { Effect::None } else { effect };
+    let effect = match stage {
+        Stage::Connecting => Effect::None,
+        Stage::Sent => effect,
+        Stage::Routed => Effect::Unknown,
+    };
     let effect = if unanswered { Effect::Unknown } else { effect };
     let error_without_cause = Error::new(kind, operation, effect);
     // Redis repeats the arguments of a command that it does not know: a key, a part of a record.
@@ -68,12 +75,14 @@ pub(super) fn failed(
 
 /// Redis puts these in front of its errors, inside and outside scripts. It checks all of them before
 /// a script runs, or at its first command, which reads; so nothing was done.
-fn of_code(code: &str) -> (ErrorKind, Effect) {
+fn of_code(code: &str, stage: Stage) -> (ErrorKind, Effect) {
     match code {
         "OOM" => (ErrorKind::Full, Effect::None),
         "READONLY" => (ErrorKind::ReadOnly, Effect::None),
         "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY" | "MISCONF"
         | "NOREPLICAS" => (ErrorKind::NotReady, Effect::None),
+        // The client library follows a slot that moves, though not for ever.
+        "MOVED" | "ASK" if stage == Stage::Routed => (ErrorKind::NotReady, Effect::None),
         "WRONGTYPE" => (ErrorKind::Corrupt, Effect::None),
         "UNBLOCKED" => (ErrorKind::NotReady, Effect::Unknown),
         "NOAUTH" | "WRONGPASS" | "NOPERM" | "NOSCRIPT" | "MOVED" | "ASK" | "CROSSSLOT" => {
@@ -85,10 +94,12 @@ fn of_code(code: &str) -> (ErrorKind, Effect) {
 
 fn of_connection(error: &RedisError, stage: Stage) -> (ErrorKind, Effect) {
     match error.kind() {
-        Kind::Io if error.is_timeout() && stage == Stage::Sent => {
+        Kind::Io if error.is_timeout() && stage != Stage::Connecting => {
             (ErrorKind::TimedOut, Effect::Unknown)
         }
-        Kind::Io => (ErrorKind::Unreachable, Effect::Unknown),
+        Kind::Io | Kind::ClusterConnectionNotFound => (ErrorKind::Unreachable, Effect::Unknown),
+        // Sentinels look for a new one, or it does not know yet that it is one.
+        Kind::MasterNameNotFoundBySentinel => (ErrorKind::NotReady, Effect::Unknown),
         _ => (ErrorKind::Refused, Effect::Unknown),
     }
 }
@@ -118,6 +129,19 @@ mod tests {
         ] {
             assert_eq!(outcome(server(code), Stage::Sent, false), (kind, Effect::None), "{code}");
         }
+    }
+
+    #[test]
+    fn a_slot_that_moves_is_not_ready_and_nothing_is_known_of_what_was_sent_to_a_cluster() {
+        for code in ["MOVED", "ASK", "CLUSTERDOWN"] {
+            let expected = (ErrorKind::NotReady, Effect::Unknown);
+            assert_eq!(outcome(server(code), Stage::Routed, false), expected, "{code}");
+        }
+        let expected = (ErrorKind::Full, Effect::Unknown);
+        assert_eq!(outcome(server("OOM"), Stage::Routed, false), expected);
+        // One node of a Cluster, taken for a single server.
+        let expected = (ErrorKind::Refused, Effect::None);
+        assert_eq!(outcome(server("MOVED"), Stage::Sent, false), expected);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::sync::{oneshot, watch};
 
 use super::durability::Durability;
-use super::lane::Live;
 use super::link::Link;
+use super::live::Live;
 use super::server_time::ServerTime;
 
 /// The calls that wait for their turn on one connection, on which they are followed by a wait for

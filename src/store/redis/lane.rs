@@ -1,30 +1,28 @@
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{AsyncConnectionConfig, Client, RedisError};
+use redis::{RedisError, RedisResult};
 use tokio::sync::watch;
 
-use super::group::Groups;
-use super::link::Link;
+use super::board::Board;
+use super::live::Live;
 use super::server_time::ServerTime;
-use crate::protocol::Timestamp;
+use super::source::{Source, invalid};
+use crate::protocol::Slot;
+use crate::store::poll::jittered;
 
-/// How long a failed connect answers for: while Redis is down, requests do not each knock.
-const PAUSE: Duration = Duration::from_millis(50);
+/// How long the first failed connect answers for: while Redis is down, requests do not each knock.
+/// Each further failure answers for twice as long, up to a limit: once Redis is back, nobody is to
+/// wait for long.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 /// How old a connection must be before a server that is no master is asked for again.
 const SETTLED: Duration = Duration::from_millis(100);
 
-/// After this long without an acknowledgement a connection is dead, however quiet the network is.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
-
-/// How often a quiet connection is then asked for a sign of life.
-const PROBE: Duration = Duration::from_secs(2);
-
-/// How many calls may wait for their turn to be written.
-const QUEUE: usize = 512;
+/// How old a connection to a Cluster must be before another one is made beside it.
+const RENEWED: Duration = Duration::from_secs(1);
 
 /// One connection to Redis, shared by all calls and made when it is needed.
 ///
@@ -36,121 +34,67 @@ const QUEUE: usize = 512;
 pub(super) struct Lane(Arc<Inner>);
 
 struct Inner {
-    client: Client,
+    source: Source,
     connect_timeout: Duration,
     time: Arc<ServerTime>,
+    /// Where the notifications go, if there are any.
+    board: Option<Arc<Board>>,
     state: Mutex<State>,
 }
 
 enum State {
     Idle,
-    Connecting { attempt: Attempt, since: Duration },
+    Connecting { attempt: Attempt, since: Duration, failures: u32 },
     Live(Live),
-    Failed { error: RedisError, until: Duration },
+    Failed { error: RedisError, until: Duration, failures: u32 },
+}
+
+/// Connections for the same purpose. Calls that concern one slot share one.
+pub(super) struct Lanes(Box<[Lane]>);
+
+impl Lanes {
+    pub(super) fn new(count: usize, lane: impl Fn() -> Lane) -> Self {
+        Self((0..count).map(|_| lane()).collect())
+    }
+
+    pub(super) fn of(&self, slot: &Slot) -> &Lane {
+        let [first, second, ..] = *slot.as_bytes();
+        &self.0[usize::from(u16::from_be_bytes([first, second])) % self.0.len()]
+    }
+
+    /// For what concerns no slot.
+    pub(super) fn first(&self) -> &Lane {
+        &self.0[0]
+    }
 }
 
 /// Ends when the connection is made or has failed.
 type Attempt = watch::Receiver<Option<Result<Live, RedisError>>>;
 
-/// A connection. Clones of it share one socket.
-#[derive(Clone)]
-pub(super) struct Live {
-    pub(super) link: Link,
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    since: Duration,
-    /// When the last reply came, in microseconds of this machine's clock.
-    heard: AtomicU64,
-    /// When the first call was sent that no reply has come after; 0 if there is none.
-    asked: AtomicU64,
-    /// Whether the server has refused `SET … IFEQ`.
-    lacks_ifeq: AtomicBool,
-    groups: Groups,
-    /// Whether the canary was looked for on it.
-    visited: AtomicBool,
-}
-
-impl Live {
-    fn new(link: Link) -> Self {
-        let live = Self {
-            link,
-            shared: Arc::new(Shared {
-                since: ServerTime::here(),
-                heard: AtomicU64::new(0),
-                asked: AtomicU64::new(0),
-                lacks_ifeq: AtomicBool::new(false),
-                groups: Groups::default(),
-                visited: AtomicBool::new(false),
-            }),
-        };
-        live.hear();
-        live
-    }
-
-    /// Notes that a call is sent.
-    pub(super) fn ask(&self, now: u64) {
-        let _ = self.shared.asked.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
-    }
-
-    /// Notes that a reply came.
-    pub(super) fn hear(&self) {
-        self.shared.heard.store(ServerTime::here_in_micros(), Ordering::Relaxed);
-        self.shared.asked.store(0, Ordering::Relaxed);
-    }
-
-    /// The calls that are followed by a wait for replicas.
-    pub(super) fn groups(&self) -> &Groups {
-        &self.shared.groups
-    }
-
-    pub(super) fn was_visited(&self) -> bool {
-        self.shared.visited.load(Ordering::Relaxed)
-    }
-
-    /// Whether nobody has looked for the canary on it; the next one has.
-    pub(super) fn visit(&self) -> bool {
-        !self.shared.visited.swap(true, Ordering::Relaxed)
-    }
-
-    pub(super) fn lacks_ifeq(&self) -> bool {
-        self.shared.lacks_ifeq.load(Ordering::Relaxed)
-    }
-
-    /// Notes that the server does not know `SET … IFEQ`. The next connection tries it again, since
-    /// the server behind it may be a newer one.
-    pub(super) fn note_lack_of_ifeq(&self) {
-        self.shared.lacks_ifeq.store(true, Ordering::Relaxed);
-    }
-
-    /// For how long calls have been sent and nothing has come back.
-    fn silence(&self) -> Duration {
-        match self.shared.asked.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            asked => ServerTime::here().saturating_sub(Duration::from_micros(asked)),
-        }
-    }
-
-    fn heard(&self) -> Duration {
-        Duration::from_micros(self.shared.heard.load(Ordering::Relaxed))
-    }
-}
-
 impl Lane {
-    pub(super) fn new(client: Client, connect_timeout: Duration, time: Arc<ServerTime>) -> Self {
+    /// With a `board`, notifications can be asked for and go there.
+    pub(super) fn new(
+        source: Source,
+        connect_timeout: Duration,
+        time: Arc<ServerTime>,
+        board: Option<Arc<Board>>,
+    ) -> Self {
         let state = Mutex::new(State::Idle);
-        Self(Arc::new(Inner { client, connect_timeout, time, state }))
+        Self(Arc::new(Inner { source, connect_timeout, time, board, state }))
     }
 
     /// The connection, made first if there is none.
     pub(super) async fn connection(&self) -> Result<Live, RedisError> {
         loop {
             let mut attempt = match &mut *self.state() {
-                State::Live(live) => return Ok(live.clone()),
+                State::Live(live) if !self.0.source.has_moved_from(live.address()) => {
+                    return Ok(live.clone());
+                }
                 // An attempt that is overdue belongs to a runtime that stands still.
-                State::Connecting { attempt, since } if !self.is_overdue(*since) => attempt.clone(),
-                State::Failed { error, until } if ServerTime::here() < *until => {
+                State::Connecting { attempt, since, .. } if !self.is_overdue(*since) => {
+                    attempt.clone()
+                }
+                State::Failed { error, until, .. } if ServerTime::here() < *until => {
                     return Err(error.clone());
                 }
                 state => self.connect(state),
@@ -168,19 +112,25 @@ impl Lane {
         }
     }
 
-    /// Gives up a connection; calls that wait on it for a reply go on waiting.
+    /// Gives up a connection; calls that wait on it for a reply go on waiting. One to a Cluster is
+    /// not given up for one node: the client library looks after each.
     pub(super) fn replace(&self, dead: &Live) {
+        if dead.link.is_cluster() && dead.silence() < SETTLED {
+            return;
+        }
         let mut state = self.state();
-        if matches!(&*state, State::Live(live) if Arc::ptr_eq(&live.shared, &dead.shared)) {
+        if matches!(&*state, State::Live(live) if live.is(dead)) {
             *state = State::Idle;
-            tracing::debug!(address = %self.address(), "Redis connection given up");
+            drop(state);
+            self.tell_board();
+            tracing::debug!(address = %self.source(), "Redis connection given up");
         }
     }
 
     /// Gives up a connection to a server that is no longer the master, unless it is new: then this
     /// is what the address leads to for now, and connecting again and again would only add load.
     pub(super) fn replace_settled(&self, readonly: &Live) {
-        if ServerTime::here().saturating_sub(readonly.shared.since) > SETTLED {
+        if readonly.age() > SETTLED {
             self.replace(readonly);
         }
     }
@@ -189,19 +139,45 @@ impl Lane {
     /// it has been silent for too short a time to tell. Calls with little time of their own tell
     /// together.
     pub(super) fn replace_silent(&self, sent: Duration) {
-        let silent = match &*self.state() {
-            State::Live(live) if live.heard() < sent && live.silence() >= SETTLED => {
-                Some(live.clone())
-            }
-            _ => None,
+        let live = match &*self.state() {
+            State::Live(live) => live.clone(),
+            _ => return,
         };
-        if let Some(live) = silent {
+        if live.heard() < sent && live.silence() >= SETTLED {
             self.replace(&live);
+        } else if live.link.is_cluster() {
+            self.renew(live);
         }
     }
 
-    pub(super) fn address(&self) -> &redis::ConnectionAddr {
-        self.0.client.get_connection_info().addr()
+    /// Makes another connection to a Cluster, and has it take the place of this one once it is
+    /// there: a node may be silent that has been replaced, and the library would go on asking it.
+    fn renew(&self, old: Live) {
+        if old.age() < RENEWED || old.renewing().swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let lane = self.clone();
+        tokio::spawn(async move {
+            let opened = lane.0.open().await;
+            old.renewing().store(false, Ordering::Relaxed);
+            let mut state = lane.state();
+            if let (Ok(new), State::Live(live)) = (opened, &mut *state)
+                && live.is(&old)
+            {
+                *live = new;
+                drop(state);
+                lane.tell_board();
+            }
+        });
+    }
+
+    /// What was to be notified on a connection that is gone has to be looked at.
+    fn tell_board(&self) {
+        self.0.board.iter().for_each(|board| board.wake_all());
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        &self.0.source
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -215,18 +191,30 @@ impl Lane {
 
     fn connect(&self, state: &mut State) -> Attempt {
         let (ended, attempt) = watch::channel(None);
-        *state = State::Connecting { attempt: attempt.clone(), since: ServerTime::here() };
+        let since = ServerTime::here();
+        let failures = match state {
+            State::Connecting { failures, .. } | State::Failed { failures, .. } => *failures,
+            State::Idle => 0,
+            State::Live(_) => {
+                self.tell_board();
+                0
+            }
+        };
+        *state = State::Connecting { attempt: attempt.clone(), since, failures };
         let lane = self.clone();
         tokio::spawn(async move {
             let result = lane.0.open().await;
             if let Err(error) = &result {
-                tracing::debug!(address = %lane.address(), %error, "connecting to Redis failed");
+                tracing::debug!(address = %lane.source(), %error, "connecting to Redis failed");
             }
             let state = match &result {
                 Ok(live) => State::Live(live.clone()),
-                Err(error) => {
-                    State::Failed { error: error.clone(), until: ServerTime::here() + PAUSE }
-                }
+                // Counted from its beginning: one that took its time was pause enough.
+                Err(error) => State::Failed {
+                    error: error.clone(),
+                    until: since + jittered(pause_after(failures)),
+                    failures: failures + 1,
+                },
             };
             lane.end_attempt(&ended.subscribe(), state);
             ended.send_replace(Some(result));
@@ -250,42 +238,33 @@ impl Lane {
 }
 
 impl Inner {
-    /// Connects and asks for the time; the scripts are loaded when they are missed.
-    async fn open(&self) -> Result<Live, RedisError> {
-        tokio::time::timeout(self.connect_timeout, self.handshake())
-            .await
-            .map_err(|elapsed| std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed))?
-    }
-
-    async fn handshake(&self) -> Result<Live, RedisError> {
-        // Every verb is bounded by the time it was given, and a second timer per call would add
-        // nothing but its cost.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(QUEUE);
-        let mut connection =
-            self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        let sent = ServerTime::here();
-        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
-        self.time.relearn(Timestamp::from_micros(seconds * 1_000_000 + micros), sent);
-        Ok(Live::new(Link::Single(connection)))
+    async fn open(self: &Arc<Self>) -> RedisResult<Live> {
+        let inner = Arc::clone(self);
+        // In a task of its own since it may panic: with TLS, where nobody has chosen a provider for
+        // its cryptography.
+        let connecting = tokio::spawn(async move {
+            let Self { source, connect_timeout, time, board, .. } = &*inner;
+            source.connect(*connect_timeout, time, board.as_ref()).await
+        });
+        let connected = connecting.await.map_err(|_| {
+            invalid("connecting ended; TLS needs a crypto provider of rustls to be installed")
+        })?;
+        connected.map(Live::new)
     }
 }
 
-/// The same client with sockets that send at once and notice when the other end is gone. What the
-/// caller has set stays.
-pub(super) fn tuned(client: Client) -> Client {
-    let info = client.get_connection_info();
-    let mut settings: TcpSettings = info.tcp_settings().clone().set_nodelay(true);
-    if settings.keepalive().is_none() {
-        let keepalive = TcpKeepalive::new().with_time(UNACKNOWLEDGED).with_interval(PROBE);
-        settings = settings.set_keepalive(keepalive);
+/// How long a failure answers for that comes after so many others.
+fn pause_after(failures: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reconnecting_backs_off_to_less_than_half_a_second() {
+        let pauses: Vec<_> = [0, 1, 2, 3, 4, 99].map(|n| pause_after(n).as_millis()).into();
+        assert_eq!(pauses, [50, 100, 200, 400, 400, 400]);
     }
-    #[cfg(target_os = "linux")]
-    if settings.user_timeout().is_none() {
-        settings = settings.set_user_timeout(UNACKNOWLEDGED);
-    }
-    // Opening a client only stores the address; one that was valid stays so.
-    Client::open(info.clone().set_tcp_settings(settings)).unwrap_or(client)
 }

@@ -2,7 +2,9 @@ use redis::aio::MultiplexedConnection;
 #[cfg(feature = "redis-cluster")]
 use redis::cluster_async::ClusterConnection;
 #[cfg(feature = "redis-cluster")]
-use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
+use redis::cluster_routing::{
+    MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr,
+};
 #[cfg(feature = "redis-cluster")]
 use redis::from_redis_value;
 use redis::{Cmd, Pipeline, RedisResult, Value};
@@ -16,6 +18,16 @@ pub(super) enum Link {
 }
 
 impl Link {
+    /// Whether calls go to many servers, each of them on a connection of its own. The client library
+    /// then looks after these connections, and sends calls again without saying so.
+    #[cfg_attr(not(feature = "redis-cluster"), expect(clippy::unused_self))]
+    pub(super) fn is_cluster(&self) -> bool {
+        #[cfg(feature = "redis-cluster")]
+        return matches!(self, Self::Cluster(_));
+        #[cfg(not(feature = "redis-cluster"))]
+        return false;
+    }
+
     pub(super) async fn command(&mut self, command: &Cmd) -> RedisResult<Value> {
         match self {
             Self::Single(connection) => connection.send_packed_command(command).await,
@@ -60,22 +72,60 @@ impl Link {
         }
     }
 
-    /// Asks the server, or each master of a Cluster, which is named then.
-    pub(super) async fn ask(&mut self, command: &Cmd) -> RedisResult<Vec<Told>> {
+    /// Asks the server, which is at this address, or each master of a Cluster.
+    pub(super) async fn ask(&mut self, address: &str, command: &Cmd) -> RedisResult<Vec<Told>> {
         match self {
             Self::Single(connection) => {
                 let reply = connection.send_packed_command(command).await?;
-                Ok(vec![(None, refused(reply))])
+                Ok(vec![(address.to_owned(), refused(reply))])
             }
             #[cfg(feature = "redis-cluster")]
             Self::Cluster(connection) => {
                 let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
                 let replies = connection.route_command(command.clone(), masters).await?;
                 let Value::Map(replies) = replies else { return Ok(Vec::new()) };
-                let told = |(server, reply)| Ok((Some(from_redis_value(server)?), refused(reply)));
+                let told = |(server, reply)| Ok((from_redis_value(server)?, refused(reply)));
                 replies.into_iter().map(told).collect()
             }
         }
+    }
+
+    /// Sends all commands together, to the master that this key is on.
+    #[cfg_attr(not(feature = "redis-cluster"), expect(unused_variables))]
+    pub(super) async fn read(
+        &mut self,
+        key: &[u8],
+        commands: &Pipeline,
+    ) -> RedisResult<Vec<Value>> {
+        match self {
+            Self::Single(_) => self.commands(commands).await,
+            #[cfg(feature = "redis-cluster")]
+            Self::Cluster(connection) => read_from_node(connection, key, commands).await,
+        }
+    }
+}
+
+/// While a slot moves, a node takes one command at a time for the keys that it has got so far; a
+/// transaction counts as one.
+#[cfg(feature = "redis-cluster")]
+async fn read_from_node(
+    connection: &mut ClusterConnection,
+    key: &[u8],
+    commands: &Pipeline,
+) -> RedisResult<Vec<Value>> {
+    let mut whole = Pipeline::with_capacity(commands.len() + 2);
+    whole.cmd("MULTI");
+    for command in commands.cmd_iter() {
+        whole.add_command(command.clone());
+    }
+    whole.cmd("EXEC");
+    let (count, route) = (whole.len(), Route::with_key(key, SlotAddr::Master));
+    let node = SingleNodeRoutingInfo::SpecificNode(route);
+    let replies = connection.route_pipeline(whole, 0, count, node).await?;
+    let mut replies = replies.into_iter().map(refused).collect::<RedisResult<Vec<_>>>()?;
+    match replies.pop() {
+        Some(Value::Array(replies)) => replies.into_iter().map(refused).collect(),
+        _ => Ok(Vec::new()),
     }
 }
 
@@ -84,8 +134,8 @@ impl Link {
 #[cfg(feature = "redis-cluster")]
 const CANARIES: usize = 64;
 
-/// A server of several, and its reply.
-pub(super) type Told = (Option<String>, RedisResult<Value>);
+/// The address of a server, and its reply.
+pub(super) type Told = (String, RedisResult<Value>);
 
 /// An error reply as an error.
 fn refused(reply: Value) -> RedisResult<Value> {

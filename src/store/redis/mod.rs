@@ -28,21 +28,32 @@
 //! microseconds of its CPU per replay, pipelined by 16: through the script 16 at 1 KiB, 19 at
 //! 4 KiB, 28 at 8 KiB, 152 at 64 KiB; with a `GET` 16, 13, 14 and 41.
 
+mod address;
 mod begin;
+mod board;
 mod call;
 mod canary;
 mod concern;
+mod connect;
 mod durability;
 mod error;
 mod group;
 mod ifeq;
 mod lane;
 mod link;
+mod live;
+#[cfg(feature = "redis-cluster")]
+mod nodes;
 mod records;
 mod report;
 mod scripts;
+#[cfg(feature = "redis-sentinel")]
+mod sentinels;
 mod server_time;
+mod source;
+mod tune;
 mod verify;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -51,18 +62,20 @@ use std::time::Duration;
 
 /// The client, so that its types can be named in the version that this crate uses.
 pub use redis;
-use redis::{Client, Cmd, IntoConnectionInfo, RedisError};
+use redis::Cmd;
 
 use self::call::Call;
 use self::canary::Canary;
 pub use self::canary::Emptied;
 pub use self::concern::Concern;
 pub use self::durability::Durability;
-use self::lane::{Lane, tuned};
+use self::lane::{Lane, Lanes};
 use self::records::{classify, content, micros, millis};
 pub use self::report::{AppendOnlyFile, ClusterView, Report, Role, Server, Software};
 use self::scripts::Answer;
 use self::server_time::ServerTime;
+use self::source::Source;
+use self::watch::Watches;
 use super::{Error, Operation, Seen, Store};
 use crate::protocol::{
     Attempt, Claim, FenceToken, Outcome, Ran, Record, Reply, Slot, Timestamp, Verb,
@@ -84,106 +97,27 @@ const LOOKS: usize = 3;
 /// # Ok::<(), tower_idempotency::store::redis::redis::RedisError>(())
 /// ```
 pub struct RedisStore {
-    client: Client,
+    source: Source,
     connect_timeout: Duration,
+    connections: usize,
     /// The prefix and its colon.
     prefix: Vec<u8>,
     /// For `begin` and `look`.
-    claims: Lane,
+    claims: Lanes,
     /// For `begin` instead, where it waits for more than the master.
-    durable: Lane,
+    durable: Lanes,
     durability: Durability,
     /// Whether the last claim was not as durable as was asked for.
     fell_short: AtomicBool,
     /// For `renew`, `complete`, `release` and `resolve`.
-    finishes: Lane,
+    finishes: Lanes,
+    watches: Watches,
     time: Arc<ServerTime>,
     canary: Arc<Canary>,
     when_emptied: Emptied,
 }
 
 impl RedisStore {
-    /// A store at an address such as `redis://user:password@host:6379/0`, or whatever else the
-    /// `redis` crate takes for one. It connects when it is first used.
-    ///
-    /// # Errors
-    /// If the address cannot be understood.
-    pub fn connect(address: impl IntoConnectionInfo) -> Result<Self, RedisError> {
-        Ok(Self::new(Client::open(address)?))
-    }
-
-    /// A store that connects as this client does: for TLS with certificates of your own, for
-    /// example. `TCP_NODELAY` and a way to notice dead connections are set in addition.
-    ///
-    /// ```
-    /// use tower_idempotency::store::redis::{RedisStore, redis};
-    ///
-    /// let client = redis::Client::open("redis://localhost")?;
-    /// let store = RedisStore::new(client);
-    /// # Ok::<(), redis::RedisError>(())
-    /// ```
-    #[must_use]
-    pub fn new(client: Client) -> Self {
-        let client = tuned(client);
-        let time = Arc::new(ServerTime::default());
-        let connect_timeout = Duration::from_secs(1);
-        let lane = || Lane::new(client.clone(), connect_timeout, Arc::clone(&time));
-        Self {
-            claims: lane(),
-            durable: lane(),
-            finishes: lane(),
-            prefix: b"idempotency:".into(),
-            canary: Arc::new(Canary::new(b"idempotency:".into())),
-            when_emptied: Emptied::Report,
-            durability: Durability::local(),
-            fell_short: AtomicBool::new(false),
-            client,
-            connect_timeout,
-            time,
-        }
-    }
-
-    /// What every key begins with, before a colon; the default is `idempotency`. Services that
-    /// share a Redis and not their keys need one each.
-    #[must_use]
-    pub fn prefix(mut self, prefix: impl AsRef<[u8]>) -> Self {
-        self.prefix = [prefix.as_ref(), b":"].concat();
-        self.canary = Arc::new(Canary::new(self.prefix.clone()));
-        self
-    }
-
-    /// How long connecting may take, the handshake included; the default is one second.
-    #[must_use]
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        let lane = || Lane::new(self.client.clone(), timeout, Arc::clone(&self.time));
-        (self.claims, self.durable, self.finishes) = (lane(), lane(), lane());
-        self.connect_timeout = timeout;
-        self
-    }
-
-    /// What must have a claim before its request runs; the default is the master alone. With more,
-    /// `begin` has a third connection. A claim that falls short in the time of the call is none:
-    /// [`NotDurable`](crate::store::ErrorKind::NotDurable), which a client sees as 503.
-    #[must_use]
-    pub const fn durability(mut self, durability: Durability) -> Self {
-        self.durability = durability;
-        self
-    }
-
-    /// What to do when Redis was emptied; the default is to go on and say so in the log.
-    #[must_use]
-    pub const fn when_emptied(mut self, choice: Emptied) -> Self {
-        self.when_emptied = choice;
-        self
-    }
-
-    /// Takes an emptied Redis for what it is, once somebody has looked into it: requests are let in
-    /// again, and the next emptying is noticed anew. Where the layer has the store, keep an
-    /// [`Arc`] of it.
-    pub fn acknowledge_emptied(&self) {
-        self.canary.acknowledge();
-    }
-
     fn key(&self, slot: &Slot) -> Vec<u8> {
         [self.prefix.as_slice(), slot.as_bytes()].concat()
     }
@@ -225,15 +159,15 @@ impl RedisStore {
 
 impl Store for RedisStore {
     async fn begin(&self, attempt: &Attempt, within: Duration) -> Result<Reply, Error> {
-        let lane = if self.durability.is_local() { &self.claims } else { &self.durable };
-        let call = self.call(lane, Operation::Begin, within);
-        let call = call.durable(self.durability, &self.claims);
+        let (reads, slot) = (self.claims.of(&attempt.slot), &attempt.slot);
+        let lane = if self.durability.is_local() { reads } else { self.durable.of(slot) };
+        let call = self.call(lane, Operation::Begin, within).durable(self.durability, reads);
         call.bounded(self.claim_or_tell(&call, attempt)).await
     }
 
     async fn renew(&self, claim: &Claim, within: Duration) -> Result<Reply, Error> {
         let attempt = claim.attempt();
-        let call = self.call(&self.finishes, Operation::Renew, within);
+        let call = self.call(self.finishes.of(&attempt.slot), Operation::Renew, within);
         let record = Record::in_progress(claim, Timestamp::from_micros(0)).encode();
         let arguments = |command: &mut Cmd| {
             command.arg(&record[..]).arg(micros(attempt.lease)).arg(millis(attempt.retention));
@@ -249,7 +183,7 @@ impl Store for RedisStore {
         within: Duration,
     ) -> Result<Reply, Error> {
         let attempt = claim.attempt();
-        let call = self.call(&self.finishes, Operation::Complete, within);
+        let call = self.call(self.finishes.of(&attempt.slot), Operation::Complete, within);
         // The moment in the record is only for the age of a replay, so the estimate is good enough
         // and the record can be stored as it is.
         let record = || Record::completed(claim, outcome.clone(), self.time.now()).encode();
@@ -279,7 +213,7 @@ impl Store for RedisStore {
         tombstone: Duration,
         within: Duration,
     ) -> Result<Reply, Error> {
-        let call = self.call(&self.finishes, Operation::Release, within);
+        let call = self.call(self.finishes.of(&attempt.slot), Operation::Release, within);
         let arguments = |command: &mut Cmd| {
             command.arg(attempt.nonce.as_bytes()).arg(u8::from(ran == Ran::No));
             command.arg(millis(tombstone));
@@ -289,12 +223,12 @@ impl Store for RedisStore {
     }
 
     async fn look(&self, slot: Slot, within: Duration) -> Result<Seen, Error> {
-        let call = self.call(&self.claims, Operation::Look, within);
+        let call = self.call(self.claims.of(&slot), Operation::Look, within);
         call.bounded(call.look(&self.key(&slot))).await
     }
 
     async fn watch(&self, slot: Slot, fence: FenceToken, within: Duration) -> Result<Seen, Error> {
-        crate::store::poll(self, slot, fence, within).await
+        self.await_change(&slot, fence, within).await
     }
 
     async fn resolve(
@@ -305,7 +239,7 @@ impl Store for RedisStore {
         retention: Duration,
         within: Duration,
     ) -> Result<Reply, Error> {
-        let call = self.call(&self.finishes, Operation::Resolve, within);
+        let call = self.call(self.finishes.of(&slot), Operation::Resolve, within);
         let content = content(outcome);
         let arguments = |command: &mut Cmd| {
             command.arg(fence.number()).arg(&content[..]).arg(millis(retention));
@@ -319,7 +253,7 @@ impl fmt::Debug for RedisStore {
     /// The address without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
-            .field("address", &self.claims.address().to_string())
+            .field("address", &self.source.to_string())
             .field("prefix", &self.prefix.escape_ascii().to_string())
             .finish_non_exhaustive()
     }

@@ -100,6 +100,14 @@ pub(super) fn number(value: Value) -> Option<u64> {
     }
 }
 
+/// What Redis answers to TIME.
+pub(super) fn moment(value: Value) -> Option<Timestamp> {
+    let Value::Array(parts) = value else { return None };
+    let mut parts = parts.into_iter().filter_map(number);
+    let (seconds, micros) = (parts.next()?, parts.next()?);
+    Some(Timestamp::from_micros(seconds * 1_000_000 + micros))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,10 @@
+#[cfg(feature = "redis-cluster")]
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+#[cfg(feature = "redis-cluster")]
+use redis::cluster_routing::Slot;
 
 use crate::clock::{Clock, SystemClock};
 use crate::protocol::Timestamp;
@@ -7,16 +12,41 @@ use crate::protocol::Timestamp;
 /// After this long a sample gives way to a worse one: clocks drift.
 const STALE: Duration = Duration::from_secs(10);
 
+/// For how long the clocks of the nodes of a Cluster are remembered at least.
+#[cfg(feature = "redis-cluster")]
+const SPAN: Duration = Duration::from_secs(60);
+
 /// What is known here of Redis's clock: it judges every deadline.
 ///
 /// The estimate is never ahead of Redis, if its clock is steady: the moment in a reply is taken for
 /// the moment at which the reply arrived. So a deadline made from it is never later than the caller
 /// meant. The sample with the shortest round trip is the best one.
+#[derive(Debug)]
+pub(super) enum ServerTime {
+    Server(Mutex<Option<Sample>>),
+    #[cfg(feature = "redis-cluster")]
+    Nodes(Mutex<Clocks>),
+}
+
+/// What is known of the clocks of a Cluster, where nothing tells which node a reply is from.
+///
+/// The estimate for all is the lowest: it is ahead of no node, and where clocks are as close as they
+/// should be, a deadline is early by no more than they differ. A node that is so far ahead that calls
+/// are late there says so in its answer, and its hash slots get an estimate of their own. Until the
+/// first reply from a node whose clock is behind all others, deadlines there are later than meant by
+/// the difference.
+#[cfg(feature = "redis-cluster")]
 #[derive(Debug, Default)]
-pub(super) struct ServerTime(Mutex<Option<Sample>>);
+pub(super) struct Clocks {
+    lowest: Option<Sample>,
+    /// The lowest of the span of time before, since a node may have been silent in this one.
+    lowest_before: Option<Sample>,
+    since: Duration,
+    ahead: HashMap<Slot, Sample>,
+}
 
 #[derive(Clone, Copy, Debug)]
-struct Sample {
+pub(super) struct Sample {
     redis: Timestamp,
     /// When the reply arrived, on this machine's clock.
     arrived: Duration,
@@ -27,9 +57,25 @@ impl Sample {
     fn at(&self, here: Duration) -> Timestamp {
         self.redis.after(here.saturating_sub(self.arrived))
     }
+
+    /// Whether a newer sample, of a call that was sent at `sent`, takes the place of this one.
+    fn yields_to(&self, new: &Self, sent: Duration) -> bool {
+        let set_back = new.redis < self.at(sent);
+        let stale = new.arrived.saturating_sub(self.arrived) > STALE;
+        set_back || stale || new.round_trip <= self.round_trip
+    }
 }
 
 impl ServerTime {
+    pub(super) const fn of_server() -> Self {
+        Self::Server(Mutex::new(None))
+    }
+
+    #[cfg(feature = "redis-cluster")]
+    pub(super) fn of_nodes() -> Self {
+        Self::Nodes(Mutex::default())
+    }
+
     /// This machine's clock.
     pub(super) fn here() -> Duration {
         SystemClock.monotonic()
@@ -43,31 +89,87 @@ impl ServerTime {
     /// What Redis's clock shows now, or a moment before; the epoch while nothing is known, so that
     /// a call is answered with the time instead of being carried out at any time.
     pub(super) fn now(&self) -> Timestamp {
-        let sample = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sample.map_or(Timestamp::from_micros(0), |sample| sample.at(Self::here()))
+        let here = Self::here();
+        let sample = match self {
+            Self::Server(sample) => *sample.lock().unwrap_or_else(PoisonError::into_inner),
+            #[cfg(feature = "redis-cluster")]
+            Self::Nodes(clocks) => {
+                clocks.lock().unwrap_or_else(PoisonError::into_inner).lowest_at(here)
+            }
+        };
+        sample.map_or(Timestamp::from_micros(0), |sample| sample.at(here))
     }
 
-    /// Learns from a reply to what was sent at `sent`.
-    pub(super) fn learn(&self, redis: Timestamp, sent: Duration) {
-        self.keep(redis, sent, false);
+    /// The same where this key is.
+    pub(super) fn now_at(&self, key: &[u8]) -> Timestamp {
+        #[cfg(feature = "redis-cluster")]
+        if let Self::Nodes(clocks) = self {
+            let clocks = clocks.lock().unwrap_or_else(PoisonError::into_inner);
+            if !clocks.ahead.is_empty()
+                && let Some(sample) = clocks.ahead.get(&Slot::for_key(key))
+            {
+                return sample.at(Self::here());
+            }
+        }
+        let _ = key;
+        self.now()
+    }
+
+    /// Learns from a reply to what was sent at `sent`, concerning this key.
+    pub(super) fn learn(&self, redis: Timestamp, sent: Duration, key: Option<&[u8]>) {
+        self.keep(redis, sent, key, false);
     }
 
     /// Learns from a reply which shows that the estimate was wrong or is of another server.
-    pub(super) fn relearn(&self, redis: Timestamp, sent: Duration) {
-        self.keep(redis, sent, true);
+    pub(super) fn relearn(&self, redis: Timestamp, sent: Duration, key: Option<&[u8]>) {
+        self.keep(redis, sent, key, true);
     }
 
-    fn keep(&self, redis: Timestamp, sent: Duration, wrong: bool) {
+    fn keep(&self, redis: Timestamp, sent: Duration, key: Option<&[u8]>, wrong: bool) {
         let arrived = Self::here();
         let new = Sample { redis, arrived, round_trip: arrived.saturating_sub(sent) };
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let better = kept.is_none_or(|kept| {
-            let set_back = redis < kept.at(sent);
-            let stale = arrived.saturating_sub(kept.arrived) > STALE;
-            set_back || stale || new.round_trip <= kept.round_trip
-        });
-        if wrong || better {
-            *kept = Some(new);
+        match self {
+            Self::Server(kept) => {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                if wrong || kept.is_none_or(|kept| kept.yields_to(&new, sent)) {
+                    *kept = Some(new);
+                }
+            }
+            #[cfg(feature = "redis-cluster")]
+            Self::Nodes(clocks) => {
+                clocks.lock().unwrap_or_else(PoisonError::into_inner).keep(new, sent, key, wrong);
+            }
+        }
+        let _ = key;
+    }
+}
+
+#[cfg(feature = "redis-cluster")]
+impl Clocks {
+    fn lowest_at(&self, here: Duration) -> Option<Sample> {
+        [self.lowest, self.lowest_before].into_iter().flatten().min_by_key(|sample| sample.at(here))
+    }
+
+    fn keep(&mut self, new: Sample, sent: Duration, key: Option<&[u8]>, wrong: bool) {
+        let known = self.lowest_at(sent);
+        if new.arrived.saturating_sub(self.since) > SPAN {
+            (self.lowest_before, self.lowest, self.since) = (self.lowest, None, new.arrived);
+        }
+        // A reply from the same clock is never below what the estimate was when it was asked for.
+        if self.lowest.is_none_or(|lowest| new.redis < lowest.at(sent)) {
+            self.lowest = Some(new);
+        }
+        let Some(key) = key else { return };
+        if wrong && known.is_some_and(|known| known.at(sent) <= new.redis) {
+            self.ahead.insert(Slot::for_key(key), new);
+        } else if !self.ahead.is_empty() {
+            let slot = Slot::for_key(key);
+            let kept = self.ahead.get(&slot).copied();
+            if kept.is_some_and(|kept| new.redis < kept.at(sent)) {
+                self.ahead.remove(&slot);
+            } else if kept.is_some_and(|kept| kept.yields_to(&new, sent)) {
+                self.ahead.insert(slot, new);
+            }
         }
     }
 }
@@ -77,36 +179,72 @@ mod tests {
     use super::*;
 
     const TODAY: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn learn(time: &ServerTime, redis: Timestamp, sent: Duration) {
+        time.learn(redis, sent, None);
+    }
+
+    /// A second ago.
+    fn slow() -> Duration {
+        ServerTime::here().saturating_sub(Duration::from_secs(1))
+    }
 
     #[test]
     fn nothing_known_is_the_epoch() {
-        assert_eq!(ServerTime::default().now(), Timestamp::from_micros(0));
+        assert_eq!(ServerTime::of_server().now(), Timestamp::from_micros(0));
     }
 
     #[test]
     fn a_slower_reply_does_not_replace_a_faster_one() {
-        let time = ServerTime::default();
-        time.learn(TODAY, ServerTime::here());
-        let slow = ServerTime::here().saturating_sub(Duration::from_secs(1));
-        time.learn(TODAY.after(Duration::from_secs(9)), slow);
+        let time = ServerTime::of_server();
+        learn(&time, TODAY, ServerTime::here());
+        learn(&time, TODAY.after(Duration::from_secs(9)), slow());
         assert!(time.now() < TODAY.after(Duration::from_secs(9)));
     }
 
     #[test]
     fn a_clock_that_was_set_back_is_noticed_at_once() {
-        let time = ServerTime::default();
-        time.learn(TODAY, ServerTime::here());
-        let slow = ServerTime::here().saturating_sub(Duration::from_secs(1));
-        time.learn(Timestamp::from_micros(7), slow);
+        let time = ServerTime::of_server();
+        learn(&time, TODAY, ServerTime::here());
+        learn(&time, Timestamp::from_micros(7), slow());
         assert!(time.now() < TODAY);
     }
 
     #[test]
     fn a_reply_that_proves_the_estimate_wrong_replaces_it() {
-        let time = ServerTime::default();
-        time.learn(TODAY, ServerTime::here());
-        let slow = ServerTime::here().saturating_sub(Duration::from_secs(1));
-        time.relearn(TODAY.after(Duration::from_secs(9)), slow);
+        let time = ServerTime::of_server();
+        learn(&time, TODAY, ServerTime::here());
+        time.relearn(TODAY.after(Duration::from_secs(9)), slow(), None);
         assert!(time.now() >= TODAY.after(Duration::from_secs(9)));
+    }
+
+    #[cfg(feature = "redis-cluster")]
+    #[test]
+    fn the_estimate_for_a_cluster_is_ahead_of_no_node() {
+        let time = ServerTime::of_nodes();
+        let (one, two): (&[u8], &[u8]) = (b"one", b"two");
+        assert_eq!(time.now_at(one), Timestamp::from_micros(0));
+        for _ in 0..3 {
+            time.learn(TODAY.after(Duration::from_secs(1)), ServerTime::here(), Some(one));
+            time.learn(TODAY, ServerTime::here(), Some(two));
+        }
+        assert!(time.now_at(one) < TODAY.after(Duration::from_millis(500)));
+        assert!(time.now_at(two) >= TODAY);
+    }
+
+    #[cfg(feature = "redis-cluster")]
+    #[test]
+    fn a_node_whose_clock_is_far_ahead_is_late_once_for_each_of_its_slots() {
+        let time = ServerTime::of_nodes();
+        let (one, two): (&[u8], &[u8]) = (b"one", b"two");
+        time.learn(TODAY, ServerTime::here(), Some(two));
+        time.relearn(TODAY.after(HOUR), ServerTime::here(), Some(one));
+        time.learn(TODAY, ServerTime::here(), Some(two));
+        assert!(time.now_at(one) >= TODAY.after(HOUR));
+        assert!(time.now_at(two) < TODAY.after(Duration::from_secs(1)));
+        // The slot moves to the other node.
+        time.learn(TODAY, ServerTime::here(), Some(one));
+        assert!(time.now_at(one) < TODAY.after(Duration::from_secs(1)));
     }
 }

@@ -49,23 +49,21 @@ impl RedisStore {
     /// # Errors
     /// If the server cannot be asked.
     pub async fn verify(&self) -> Result<Report, Error> {
-        let call = self.call(&self.claims, Operation::Verify, WITHIN);
+        let call = self.call(self.claims.first(), Operation::Verify, WITHIN);
         let asked = async {
             let infos = call.ask(&["INFO"]).await?;
             let mut fsyncs = call.ask(&["CONFIG", "GET", "appendfsync"]).await?;
             let mut clusters = call.ask(&["CLUSTER", "INFO"]).await?;
-            let durability = self.durability;
             let expected =
-                Expected { durability, cluster: infos.iter().any(|(at, _)| at.is_some()) };
-            let servers = infos.into_iter().map(|(at, info)| {
+                Expected { durability: self.durability, cluster: self.source.is_cluster() };
+            let servers = infos.into_iter().map(|(address, info)| {
                 let info = info.map_err(|error| call.failed((Stage::Sent, error)))?;
                 let info: String = from_redis_value(info).map_err(|_| call.unexpected())?;
-                let fsync = take(&mut fsyncs, at.as_ref()).and_then(|reply| {
+                let fsync = take(&mut fsyncs, &address).and_then(|reply| {
                     from_redis_value::<HashMap<String, String>>(reply).ok()?.remove("appendfsync")
                 });
                 let cluster: Option<String> =
-                    take(&mut clusters, at.as_ref()).and_then(|reply| from_redis_value(reply).ok());
-                let address = at.unwrap_or_else(|| self.claims.address().to_string());
+                    take(&mut clusters, &address).and_then(|reply| from_redis_value(reply).ok());
                 Ok(Server::read(address, &info, fsync, cluster.as_deref(), expected))
             });
             let servers = servers.collect::<Result<_, Error>>()?;
@@ -99,7 +97,7 @@ impl RedisStore {
 }
 
 /// The reply of this server, if it did not refuse.
-fn take(replies: &mut Vec<Told>, at: Option<&String>) -> Option<Value> {
-    let position = replies.iter().position(|(server, _)| server.as_ref() == at)?;
+fn take(replies: &mut Vec<Told>, address: &str) -> Option<Value> {
+    let position = replies.iter().position(|(server, _)| server == address)?;
     replies.swap_remove(position).1.ok()
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::runtime::Builder;
 use tower_idempotency::protocol::{Found, Reply};
-use tower_idempotency::store::{Effect, Error, ErrorKind, Store};
+use tower_idempotency::store::{Effect, Error, ErrorKind, RedisStore, Store};
 
 use super::{WITHIN, attempt, complete, now, slot, start, warm_up, wired};
+use crate::support::patience::wait_until;
 use crate::support::redis::{RedisServer, shared};
 
 #[tokio::test]
@@ -76,6 +77,55 @@ fn a_runtime_that_stands_still_while_connecting_does_not_stop_the_others() {
     let reply = moving.block_on(store.begin(&attempt(slot()), WITHIN));
     assert!(matches!(reply, Ok(Reply::Started(_))), "{reply:?}");
     drop(still);
+}
+
+#[tokio::test]
+async fn there_are_as_many_connections_as_were_asked_for() {
+    let server = RedisServer::start(&[]);
+    let connections = || {
+        let list: String = server.query("CLIENT LIST TYPE normal").expect("it answers");
+        list.lines().count() - 1 // This one.
+    };
+    for (asked, expected) in [(0, 1), (1, 1), (3, 3)] {
+        let store = server.store().connections(asked);
+        assert_eq!(connections(), 0, "they are made when they are needed");
+        let mut claims = Vec::new();
+        for _ in 0..64 {
+            claims.push(start(&store).await);
+        }
+        assert_eq!(connections(), expected, "for new requests");
+        for claim in &claims {
+            complete(&store, claim, "done").await;
+        }
+        assert_eq!(connections(), 2 * expected, "and for finishing work");
+        drop(store);
+        wait_until("they are closed", || connections() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_knocked_at_less_and_less_often() {
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("redis://{}", closed.local_addr().expect("its address"));
+    let knocks = tokio::spawn(async move {
+        let mut knocks = 0;
+        let all = async {
+            while closed.accept().await.is_ok() {
+                knocks += 1;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(1600), all).await;
+        knocks
+    });
+    let store = RedisStore::connect(url).expect("a valid address");
+    while !knocks.is_finished() {
+        let error = store.begin(&attempt(slot()), WITHIN).await.unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (ErrorKind::Unreachable, Effect::None));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    // After 50, 100, 200, and then 400 ms, each of them up to a quarter shorter.
+    let knocks = knocks.await.expect("it counts");
+    assert!((2..=8).contains(&knocks), "{knocks} attempts");
 }
 
 /// What it gives once it succeeds; it has to within a second.

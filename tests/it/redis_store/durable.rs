@@ -17,7 +17,7 @@ use crate::support::redis::RedisServer;
 use crate::support::wire::{Loss, Wire};
 
 /// Long enough for a wait to fall short in it.
-const SHORT: Duration = Duration::from_millis(400);
+const SHORT: Duration = Duration::from_secs(1);
 
 fn one() -> Durability {
     Durability::replicas(1)

@@ -1,6 +1,7 @@
 //! What only a real Redis can show: lost replies, full memory, restarts, replicas, foreign values.
 
 mod check;
+mod cluster;
 mod connection;
 mod durable;
 mod emptied;
@@ -8,17 +9,21 @@ mod foreign;
 mod full;
 mod ifeq;
 mod outages;
+mod sentinel;
+mod watch;
 mod wire;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
+use tokio::task::JoinHandle;
 use tower_idempotency::clock::{Clock, SystemClock};
 use tower_idempotency::protocol::{
     Attempt, Claim, FenceToken, Fields, Fingerprint, Found, Grant, Guarantee, Nonce, Outcome, Ran,
     Reply, Scheme, Slot,
 };
-use tower_idempotency::store::{Error, RedisStore, Store};
+use tower_idempotency::store::{Error, RedisStore, Seen, Store};
 
 use crate::support::launch::{Kind, Launch};
 use crate::support::patience::block_until;
@@ -90,6 +95,18 @@ async fn claimed(store: &RedisStore, attempt: Attempt) -> Claim {
 async fn complete(store: &RedisStore, claim: &Claim, body: &str) {
     let reply = store.complete(claim, &response(body), WITHIN).await;
     assert!(matches!(reply, Ok(Reply::Applied)), "complete gave {reply:?}");
+}
+
+/// Somebody who watches in the background.
+type Watch = JoinHandle<Result<Seen, Error>>;
+
+fn watch(store: &Arc<RedisStore>, claim: &Claim) -> Watch {
+    let (store, slot, fence) = (Arc::clone(store), claim.attempt().slot, claim.grant().fence);
+    tokio::spawn(async move { store.watch(slot, fence, WITHIN).await })
+}
+
+async fn end(watch: Watch) -> Seen {
+    watch.await.expect("it ends").expect("the slot is read")
 }
 
 fn replayed(reply: Result<Reply, Error>) -> Outcome {

@@ -1,0 +1,117 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use redis::ConnectionAddr;
+
+use super::group::Groups;
+use super::link::Link;
+use super::server_time::ServerTime;
+use super::source::Connected;
+
+/// A connection. Clones of it share one socket.
+#[derive(Clone)]
+pub(super) struct Live {
+    pub(super) link: Link,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// The server at the other end, if it is one.
+    address: Option<ConnectionAddr>,
+    since: Duration,
+    /// When the last reply came, in microseconds of this machine's clock.
+    heard: AtomicU64,
+    /// When the first call was sent that no reply has come after; 0 if there is none.
+    asked: AtomicU64,
+    /// Whether another connection is being made that will take the place of this one.
+    renewing: AtomicBool,
+    /// Whether the server has refused `SET … IFEQ`.
+    lacks_ifeq: AtomicBool,
+    /// Whether the canary was looked for on it.
+    visited: AtomicBool,
+    groups: Groups,
+}
+
+impl Live {
+    pub(super) fn new(Connected { link, address }: Connected) -> Self {
+        let live = Self {
+            link,
+            shared: Arc::new(Shared {
+                address,
+                since: ServerTime::here(),
+                heard: AtomicU64::new(0),
+                asked: AtomicU64::new(0),
+                renewing: AtomicBool::new(false),
+                lacks_ifeq: AtomicBool::new(false),
+                visited: AtomicBool::new(false),
+                groups: Groups::default(),
+            }),
+        };
+        live.hear();
+        live
+    }
+
+    /// Notes that a call is sent.
+    pub(super) fn ask(&self, now: u64) {
+        let _ = self.shared.asked.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Notes that a reply came.
+    pub(super) fn hear(&self) {
+        self.shared.heard.store(ServerTime::here_in_micros(), Ordering::Relaxed);
+        self.shared.asked.store(0, Ordering::Relaxed);
+    }
+
+    /// For how long calls have been sent and nothing has come back.
+    pub(super) fn silence(&self) -> Duration {
+        match self.shared.asked.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            asked => ServerTime::here().saturating_sub(Duration::from_micros(asked)),
+        }
+    }
+
+    pub(super) fn heard(&self) -> Duration {
+        Duration::from_micros(self.shared.heard.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        ServerTime::here().saturating_sub(self.shared.since)
+    }
+
+    pub(super) fn address(&self) -> Option<&ConnectionAddr> {
+        self.shared.address.as_ref()
+    }
+
+    pub(super) fn renewing(&self) -> &AtomicBool {
+        &self.shared.renewing
+    }
+
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    pub(super) fn lacks_ifeq(&self) -> bool {
+        self.shared.lacks_ifeq.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the server does not know `SET … IFEQ`. The next connection tries it again, since
+    /// the server behind it may be a newer one.
+    pub(super) fn note_lack_of_ifeq(&self) {
+        self.shared.lacks_ifeq.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn was_visited(&self) -> bool {
+        self.shared.visited.load(Ordering::Relaxed)
+    }
+
+    /// Whether nobody has looked for the canary on it; the next one has.
+    pub(super) fn visit(&self) -> bool {
+        !self.shared.visited.swap(true, Ordering::Relaxed)
+    }
+
+    /// The calls that are followed by a wait for replicas.
+    pub(super) fn groups(&self) -> &Groups {
+        &self.shared.groups
+    }
+}

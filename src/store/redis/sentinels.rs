@@ -1,0 +1,220 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::sentinel::SentinelClient;
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisResult};
+use tokio::task::JoinSet;
+
+use super::server_time::ServerTime;
+use super::source::invalid;
+use super::tune::tuned_info;
+
+/// How often the Sentinels are asked while there are calls.
+const INTERVAL: Duration = Duration::from_millis(750);
+
+/// How long a Sentinel may take to answer; one of them may be as dead as the master.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Those who know which server is the master.
+///
+/// A master that is cut off from the others goes on answering, and does not know that it has a
+/// successor. So the Sentinels are asked not only when a connection breaks but also while it works,
+/// in the background and only when there are calls. All connections of a store share what is found.
+pub(super) struct Sentinels {
+    way: Way,
+    known: Mutex<Known>,
+}
+
+enum Way {
+    /// The client library asks, and believes the first who answers.
+    Client(Box<tokio::sync::Mutex<SentinelClient>>),
+    Quorum(Box<Quorum>),
+}
+
+/// The Sentinels of one master. More than half of them are asked and the newest answer counts: one
+/// that was cut off together with the old master still names that one.
+struct Quorum {
+    sentinels: Vec<Arc<Sentinel>>,
+    master: Arc<str>,
+    /// How to connect to the master, but for its address.
+    template: ConnectionInfo,
+}
+
+struct Sentinel {
+    client: Client,
+    /// Taken out by whoever asks.
+    idle: Mutex<Option<MultiplexedConnection>>,
+}
+
+/// What a Sentinel says, and how new that is.
+struct Named {
+    host: String,
+    port: u16,
+    epoch: u64,
+}
+
+#[derive(Default)]
+struct Known {
+    master: Option<ConnectionAddr>,
+    /// When they were asked last, on this machine's clock.
+    asked: Duration,
+}
+
+impl Sentinels {
+    pub(super) fn of(client: SentinelClient) -> Self {
+        Self::new(Way::Client(Box::new(tokio::sync::Mutex::new(client))))
+    }
+
+    /// The Sentinels at these places, for the master of this name.
+    pub(super) fn at(
+        sentinels: Vec<ConnectionInfo>,
+        master: &str,
+        template: ConnectionInfo,
+    ) -> RedisResult<Self> {
+        let open = |info| {
+            let client = Client::open(tuned_info(info))?;
+            Ok(Arc::new(Sentinel { client, idle: Mutex::default() }))
+        };
+        let sentinels = sentinels.into_iter().map(open).collect::<RedisResult<_>>()?;
+        let template = tuned_info(template);
+        Ok(Self::new(Way::Quorum(Box::new(Quorum { sentinels, master: master.into(), template }))))
+    }
+
+    fn new(way: Way) -> Self {
+        Self { way, known: Mutex::default() }
+    }
+
+    /// Asks now.
+    pub(super) async fn find_master(&self) -> RedisResult<Client> {
+        let info = match &self.way {
+            Way::Client(client) => {
+                let found = client.lock().await.async_get_client().await?;
+                tuned_info(found.get_connection_info().clone())
+            }
+            Way::Quorum(quorum) => quorum.find_master().await?,
+        };
+        let mut known = self.known();
+        known.master = Some(info.addr().clone());
+        known.asked = ServerTime::here();
+        Client::open(info)
+    }
+
+    /// Whether another master was named the last time. Asks again in the background if that is some
+    /// time ago.
+    pub(super) fn have_moved_from(self: &Arc<Self>, address: &ConnectionAddr) -> bool {
+        let mut known = self.known();
+        let now = ServerTime::here();
+        if now.saturating_sub(known.asked) > INTERVAL {
+            known.asked = now;
+            let sentinels = Arc::clone(self);
+            tokio::spawn(async move {
+                if let Err(error) = sentinels.find_master().await {
+                    tracing::debug!(%error, "the Sentinels name no master");
+                }
+            });
+        }
+        known.master.as_ref().is_some_and(|master| master != address)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Quorum {
+    async fn find_master(&self) -> RedisResult<ConnectionInfo> {
+        let mut asked = JoinSet::new();
+        for sentinel in &self.sentinels {
+            let (sentinel, master) = (Arc::clone(sentinel), Arc::clone(&self.master));
+            asked.spawn(tokio::time::timeout(PATIENCE, async move { sentinel.ask(&master).await }));
+        }
+        let mut answers = Vec::new();
+        let mut failure = std::io::Error::from(std::io::ErrorKind::TimedOut).into();
+        while let Some(asked) = asked.join_next().await {
+            match asked {
+                Ok(Ok(Ok(named))) => answers.push(named),
+                Ok(Ok(Err(error))) => failure = error,
+                Ok(Err(_)) | Err(_) => {}
+            }
+            if answers.len() * 2 > self.sentinels.len() {
+                break;
+            }
+        }
+        let newest = answers.into_iter().max_by_key(|named| named.epoch).ok_or(failure)?;
+        Ok(self.template.clone().set_addr(newest.at(self.template.addr())))
+    }
+}
+
+impl Sentinel {
+    async fn ask(&self, master: &str) -> RedisResult<Named> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let asked = match idle {
+            Some(connection) => self.ask_on(connection, master).await,
+            None => Err(invalid("not connected")),
+        };
+        match asked {
+            // One that was idle may have been dead for long.
+            Err(_) => self.ask_on(self.connect().await?, master).await,
+            asked => asked,
+        }
+    }
+
+    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+        let half = Some(PATIENCE / 2);
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(half).set_response_timeout(half);
+        self.client.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    async fn ask_on(
+        &self,
+        mut connection: MultiplexedConnection,
+        master: &str,
+    ) -> RedisResult<Named> {
+        let mut question = redis::cmd("SENTINEL");
+        question.arg("MASTER").arg(master);
+        let fields: HashMap<String, String> = question.query_async(&mut connection).await?;
+        let field = |name: &str| fields.get(name).map(String::as_str);
+        let port = field("port").and_then(|port| port.parse().ok());
+        let epoch = field("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or_default();
+        let named =
+            field("ip").zip(port).map(|(host, port)| Named { host: host.to_owned(), port, epoch });
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        named.ok_or_else(|| invalid("a Sentinel does not say where the master is"))
+    }
+}
+
+impl Named {
+    /// Its address, with TLS as there.
+    fn at(self, template: &ConnectionAddr) -> ConnectionAddr {
+        let Self { host, port, .. } = self;
+        match template {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
+                host,
+                port,
+                insecure: *insecure,
+                tls_params: tls_params.clone(),
+            },
+            _ => ConnectionAddr::Tcp(host, port),
+        }
+    }
+}
+
+impl fmt::Display for Sentinels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the master")?;
+        let Way::Quorum(quorum) = &self.way else {
+            return f.write_str(" that Sentinel names");
+        };
+        let Quorum { sentinels, master, .. } = &**quorum;
+        write!(f, " {master:?} of the Sentinels at ")?;
+        for (index, sentinel) in sentinels.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{}", sentinel.client.get_connection_info().addr())?;
+        }
+        Ok(())
+    }
+}
