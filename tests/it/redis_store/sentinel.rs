@@ -120,7 +120,7 @@ async fn a_master_that_does_not_know_of_its_successor_is_left() {
     let stores = [by_address(&trio), by_client(&trio)];
     let old = trio.master().expect("there is one");
     for store in &stores {
-        drop(start(store).await);
+        complete(store, &start(store).await, "done").await;
     }
     // As if it was cut off from the Sentinels: nobody can tell it that it is a replica now.
     let deaf = "ACL SETUSER default -replicaof -slaveof";
