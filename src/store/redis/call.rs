@@ -2,27 +2,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+use redis::{Cmd, RedisError, RedisResult, Value};
 
 use super::canary::Canary;
 use super::durability::Durability;
 use super::error::{Cure, Stage, cure, failed, is_answer};
 use super::group::Proof;
 use super::lane::Lane;
-use super::link::Told;
 use super::live::Live;
-use super::scripts::{Answer, Verb, bytes, moment};
+use super::scripts::{Answer, Verb};
 use super::server_time::ServerTime;
-use crate::protocol::{InvalidRecord, Record, Timestamp};
-use crate::store::{Effect, Error, ErrorKind, Operation, Seen};
+use crate::protocol::{InvalidRecord, Timestamp};
+use crate::store::{Effect, Error, ErrorKind, Operation};
 
 /// One call of a verb, with all its repetitions: what it may take, and what is known of it.
 pub(super) struct Call<'a> {
     pub(super) lane: &'a Lane,
     /// For plain commands.
-    reads: &'a Lane,
-    time: &'a ServerTime,
+    pub(super) reads: &'a Lane,
+    pub(super) time: &'a ServerTime,
     canary: &'a Arc<Canary>,
     operation: Operation,
     /// What its script must have reached before its claim counts.
@@ -167,80 +165,6 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Runs plain commands in one round trip.
-    pub(super) async fn commands(&self, commands: &Pipeline) -> Result<Vec<Value>, Error> {
-        self.exchange(self.reads, |mut live| async move { live.link.commands(commands).await })
-            .await
-            .map_err(|failure| self.failed(failure))
-    }
-
-    /// Asks the server, or every master of a Cluster.
-    pub(super) async fn ask(&self, words: &[&str]) -> Result<Vec<Told>, Error> {
-        let mut command = Cmd::new();
-        command.arg(words);
-        self.exchange(self.reads, |mut live| {
-            let command = &command;
-            let address = live.address().map(ToString::to_string).unwrap_or_default();
-            async move { live.link.ask(&address, command).await }
-        })
-        .await
-        .map_err(|failure| self.failed(failure))
-    }
-
-    /// Reads a slot in one round trip.
-    async fn read(&self, key: &[u8], commands: &Pipeline) -> Result<Vec<Value>, Error> {
-        self.exchange(self.reads, |mut live| async move { live.link.read(key, commands).await })
-            .await
-            .map_err(|failure| self.failed(failure))
-    }
-
-    /// The whole value of a slot.
-    pub(super) async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let mut commands = Pipeline::with_capacity(1);
-        commands.cmd("GET").arg(key);
-        let value = self.read(key, &commands).await?.pop();
-        value.and_then(bytes).ok_or_else(|| self.unexpected())
-    }
-
-    /// What a slot holds and until when. The three commands need not be atomic: the value is read
-    /// first, and a record that ends right then has ended.
-    pub(super) async fn look(&self, key: &[u8]) -> Result<Seen, Error> {
-        let mut commands = Pipeline::with_capacity(3);
-        commands.cmd("GET").arg(key).cmd("PTTL").arg(key).cmd("TIME");
-        let replies = self.read(key, &commands).await?;
-        self.seen(key, replies.into_iter())
-    }
-
-    /// The same, and has Redis tell this connection when the slot changes after that. Asking for it
-    /// twice is harmless, and the connections to the nodes of a Cluster come and go unseen.
-    pub(super) async fn look_and_track(&self, key: &[u8]) -> Result<Seen, Error> {
-        let mut commands = Pipeline::with_capacity(4);
-        commands.cmd("CLIENT").arg("TRACKING").arg("ON");
-        commands.cmd("GET").arg(key).cmd("PTTL").arg(key).cmd("TIME");
-        let replies = self.read(key, &commands).await?;
-        self.seen(key, replies.into_iter().skip(1))
-    }
-
-    fn seen(&self, key: &[u8], mut replies: impl Iterator<Item = Value>) -> Result<Seen, Error> {
-        let value = replies.next().and_then(bytes).ok_or_else(|| self.unexpected())?;
-        let (Some(Value::Int(left)), Some(now)) = (replies.next(), replies.next().and_then(moment))
-        else {
-            return Err(self.unexpected());
-        };
-        self.time.learn(now, self.sent(), Some(key));
-        let expires = match left {
-            -2 => now,
-            left => u64::try_from(left)
-                .map_or(Timestamp::NEVER, |left| now.after(Duration::from_millis(left))),
-        };
-        let record = value
-            .filter(|_| now < expires)
-            .map(|value| Record::decode(value, expires))
-            .transpose()
-            .map_err(|invalid| self.unreadable(invalid))?;
-        Ok(Seen { record, now })
-    }
-
     /// Sends, and once more if the connection turned out to be dead: every verb is safe to repeat,
     /// and a connection that broke while nobody used it is not worth an error.
     pub(super) async fn exchange<T, F>(
@@ -296,7 +220,7 @@ impl<'a> Call<'a> {
         self.time.now_at(key).after(self.within.saturating_sub(spent))
     }
 
-    fn sent(&self) -> Duration {
+    pub(super) fn sent(&self) -> Duration {
         Duration::from_micros(self.sent.load(Ordering::Relaxed))
     }
 

@@ -39,11 +39,13 @@ mod durability;
 mod error;
 mod group;
 mod ifeq;
+mod inspect;
 mod lane;
 mod link;
 mod live;
 #[cfg(feature = "redis-cluster")]
 mod nodes;
+mod reads;
 mod records;
 mod report;
 mod scripts;

@@ -7,8 +7,9 @@ use redis::{Value, from_redis_value};
 use super::RedisStore;
 use super::concern::Concern;
 use super::error::Stage;
+use super::inspect::Expected;
 use super::link::Told;
-use super::report::{Expected, Report, Server};
+use super::report::{Report, Server};
 use crate::store::{Effect, Error, ErrorKind, Operation};
 
 /// How long the check may take.

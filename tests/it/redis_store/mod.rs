@@ -2,6 +2,7 @@
 
 mod check;
 mod cluster;
+mod cluster_durable;
 mod connection;
 mod durable;
 mod emptied;
