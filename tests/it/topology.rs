@@ -1,14 +1,16 @@
 //! The servers that the tests start do what the tests take for granted.
 
-use redis::Value;
 use redis::cluster::ClusterClient;
 use redis::sentinel::{SentinelClient, SentinelServerType};
+use redis::{PushKind, Value};
 
 use crate::support::cluster::{self, RedisCluster};
 use crate::support::launch::Kind;
 use crate::support::redis::{RedisServer, shared_valkey};
+use crate::support::resp::Message;
 use crate::support::sentinel::SentinelTrio;
 use crate::support::tls::TlsServer;
+use crate::support::wire::Wire;
 
 #[test]
 fn valkey_is_there() {
@@ -140,6 +142,54 @@ async fn a_replica_takes_over_the_slots_of_a_killed_master() {
     cluster.nodes[old].restart();
     cluster.await_replica(old).await;
     assert_eq!(cluster.owner("key"), old + 3);
+}
+
+#[tokio::test]
+async fn what_valkey_pushes_is_not_taken_for_a_reply() {
+    let server = RedisServer::start_valkey(&[]);
+    let wire = Wire::to(server.port()).await;
+    let client = redis::Client::open(format!("{}/?protocol=resp3", wire.url()));
+    let client = client.expect("a valid address");
+    let (sender, mut pushed) = tokio::sync::mpsc::unbounded_channel();
+    let config = redis::AsyncConnectionConfig::new().set_push_sender(sender);
+    let connect = client.get_multiplexed_async_connection_with_config(&config);
+    let mut connection = connect.await.expect("the server is there");
+    connection.subscribe("news").await.expect("it listens");
+    let mut ask = async |words: &str| {
+        let mut command = redis::Cmd::new();
+        words.split(' ').for_each(|word| _ = command.arg(word));
+        command.query_async::<Value>(&mut connection).await.expect("an answer")
+    };
+    wire.reset();
+    ask("CLIENT TRACKING ON").await;
+    ask("GET key").await;
+    server.query::<()>("SET key value").expect("it is set");
+    server.query::<()>("PUBLISH news something").expect("it is published");
+    assert_eq!(ask("GET key").await, Value::BulkString(b"value".to_vec()));
+    let mut kinds = Vec::new();
+    while !kinds.contains(&PushKind::Message) {
+        kinds.push(pushed.recv().await.expect("a push").kind);
+    }
+    assert!(kinds.contains(&PushKind::Invalidate), "{kinds:?}");
+    assert_eq!(wire.commands_by_connection(), [["CLIENT", "GET", "GET"]]);
+    assert_eq!(wire.replies(), 3);
+}
+
+#[test]
+fn every_kind_of_value_is_taken_whole() {
+    let values =
+        ["+OK", ":1", "_", "#t", ",1.5", "(9", "$-1", "*-1", "$4\r\na\r\nb", "=7\r\ntxt:a\r\n"];
+    let nested =
+        ["*2\r\n:1\r\n~1\r\n+a", "%1\r\n+a\r\n$1\r\nb", "|1\r\n+a\r\n:1\r\n+b", ">1\r\n!1\r\nx"];
+    for value in values.into_iter().chain(nested) {
+        let bytes = format!("{value}\r\n").into_bytes();
+        for end in 0..bytes.len() {
+            assert_eq!(Message::take(&mut bytes[..end].to_vec()), None, "{value:?} to {end}");
+        }
+        let mut both = [&bytes[..], b"+more"].concat();
+        assert_eq!(Message::take(&mut both).expect("a message").bytes, bytes);
+        assert_eq!(both, b"+more");
+    }
 }
 
 /// Writes, and says how many replicas have it within so many milliseconds.

@@ -10,7 +10,8 @@ use tower_idempotency::store::{Effect, ErrorKind, RedisStore, Store};
 use super::{DURABLE, WITHIN, attempt, complete, now, replayed, response, slot, start};
 use crate::support::cluster::RedisCluster;
 use crate::support::launch::Kind;
-use crate::support::patience::block_until;
+use crate::support::patience::{block_until, wait_until};
+use crate::support::redis::RedisServer;
 
 fn replicated(kind: Kind) -> (RedisCluster, RedisStore) {
     let cluster = RedisCluster::with_replicas(kind, DURABLE);
@@ -32,11 +33,11 @@ async fn a_claim_waits_for_the_replica_of_its_own_node() {
             let reply = store.begin(&attempt(claim.attempt().slot), WITHIN).await;
             assert_eq!(replayed(reply), response("done"));
         }
-        cluster.nodes[3..].iter().for_each(|replica| replica.pause());
+        cluster.nodes[3..].iter().for_each(RedisServer::pause);
         let late = attempt(slot());
         let error = store.begin(&late, Duration::from_secs(2)).await.unwrap_err();
         assert_eq!((error.kind(), error.effect()), (ErrorKind::NotDurable, Effect::Unknown));
-        cluster.nodes[3..].iter().for_each(|replica| replica.resume());
+        cluster.nodes[3..].iter().for_each(RedisServer::resume);
         let reply = store.begin(&late, WITHIN).await;
         assert!(matches!(reply, Ok(Reply::Mine(_))), "{reply:?}");
     }
@@ -69,11 +70,11 @@ async fn a_single_emptied_master_is_noticed() {
     let cluster = RedisCluster::start(Kind::Redis, &[]);
     let store = RedisStore::connect(cluster.url()).expect("valid addresses");
     drop(start(&store).await);
-    let canaries = |node: &crate::support::redis::RedisServer| {
+    let canaries = |node: &RedisServer| {
         node.query::<Vec<Vec<u8>>>("KEYS *canary*").map_or(0, |keys| keys.len())
     };
     let all = || cluster.nodes.iter().map(canaries).sum::<usize>() == 64;
-    crate::support::patience::wait_until("there are canaries", all).await;
+    wait_until("there are canaries", all).await;
     assert!(cluster.nodes.iter().all(|node| canaries(node) > 0));
     cluster.nodes[1].query::<()>("FLUSHALL").expect("it is emptied");
     let since = now();
