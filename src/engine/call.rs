@@ -47,6 +47,7 @@ impl Engine {
                     ErrorKind::Unreachable
                         | ErrorKind::TimedOut
                         | ErrorKind::NotReady
+                        | ErrorKind::NotDurable
                         | ErrorKind::ReadOnly
                 ),
             };

@@ -39,7 +39,7 @@ impl FenceToken {
     /// When the claim was made, on the store's clock: the token is that moment, except after the
     /// clock was set back.
     #[must_use]
-    pub(super) const fn moment(self) -> Timestamp {
+    pub(crate) const fn moment(self) -> Timestamp {
         Timestamp::from_micros(self.0)
     }
 }

@@ -13,6 +13,8 @@ pub enum ErrorKind {
     TimedOut,
     /// The store is there and will answer later: it is loading its data, or changing its master.
     NotReady,
+    /// The claim was made and is not as durable as was asked for, so it does not count.
+    NotDurable,
     /// The store has no room for another record.
     Full,
     /// The store refuses writes: this is a replica.
@@ -117,6 +119,7 @@ impl Error {
             ErrorKind::Unreachable
                 | ErrorKind::TimedOut
                 | ErrorKind::NotReady
+                | ErrorKind::NotDurable
                 | ErrorKind::Full
                 | ErrorKind::ReadOnly
                 | ErrorKind::Unsupported
@@ -130,6 +133,7 @@ impl fmt::Display for Error {
             ErrorKind::Unreachable => "the store cannot be reached",
             ErrorKind::TimedOut => "the store did not answer in time",
             ErrorKind::NotReady => "the store is not ready to answer",
+            ErrorKind::NotDurable => "the claim is not as durable as was asked for",
             ErrorKind::Full => "the store has no room for another record",
             ErrorKind::ReadOnly => "the store refuses writes: it is a replica",
             ErrorKind::Unsupported => "the record was written by a newer release",

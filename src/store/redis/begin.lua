@@ -4,11 +4,18 @@
 -- can be claimed is all that is decided here; what it is otherwise is decided by the caller.
 local record, fence, attempt, way = ARGV[2], now, 1, 1
 if head ~= '' then
-  if phase == 0 or nonce == string.sub(record, 25, 40) then return found() end
+  local mine = nonce == string.sub(record, 25, 40)
+  if phase == 0 or mine and phase ~= 1 then return found() end
   local previous, attempts, lease = struct.unpack('>I8I4I8', head, 5)
+  if mine then
+    -- An earlier copy of this call has claimed it. A byte is written again so that the claim is in
+    -- what this connection has written, and waiting for replicas on it proves that they have it.
+    redis.call('SETRANGE', KEYS[1], 0, string.sub(head, 1, 1))
+    return {now, 3, previous, attempts}
+  end
   if phase == 1 then
-    local mine = string.sub(head, 41, 72) == string.sub(record, 41, 72)
-    if not mine or lease > now or ARGV[5] ~= '1' or attempts >= tonumber(ARGV[6]) then
+    local same = string.sub(head, 41, 72) == string.sub(record, 41, 72)
+    if not same or lease > now or ARGV[5] ~= '1' or attempts >= tonumber(ARGV[6]) then
       return found()
     end
     way = 2

@@ -1,22 +1,30 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+use redis::{Cmd, RedisError, RedisResult, Value};
 
+use super::canary::Canary;
+use super::durability::Durability;
 use super::error::{Cure, Stage, cure, failed, is_answer};
+use super::group::Proof;
 use super::lane::Lane;
-use super::link::Link;
-use super::scripts::{Answer, Verb, bytes, moment};
+use super::live::Live;
+use super::scripts::{Answer, Verb};
 use super::server_time::ServerTime;
-use crate::protocol::{InvalidRecord, Record, Timestamp};
-use crate::store::{Effect, Error, ErrorKind, Operation, Seen};
+use crate::protocol::{InvalidRecord, Timestamp};
+use crate::store::{Effect, Error, ErrorKind, Operation};
 
 /// One call of a verb, with all its repetitions: what it may take, and what is known of it.
 pub(super) struct Call<'a> {
-    lane: &'a Lane,
-    time: &'a ServerTime,
+    pub(super) lane: &'a Lane,
+    /// For plain commands.
+    pub(super) reads: &'a Lane,
+    pub(super) time: &'a ServerTime,
+    canary: &'a Arc<Canary>,
     operation: Operation,
+    /// What its script must have reached before its claim counts.
+    durability: Durability,
     started: Duration,
     within: Duration,
     /// Whether a copy of the call was sent of which nothing is known.
@@ -25,17 +33,36 @@ pub(super) struct Call<'a> {
     sent: AtomicU64,
 }
 
-type Failure = (Stage, RedisError);
+pub(super) type Failure = (Stage, RedisError);
 
 impl<'a> Call<'a> {
     pub(super) fn new(
         lane: &'a Lane,
         time: &'a ServerTime,
+        canary: &'a Arc<Canary>,
         operation: Operation,
         within: Duration,
     ) -> Self {
         let (unanswered, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { lane, time, operation, started: ServerTime::here(), within, unanswered, sent }
+        let (started, durability) = (ServerTime::here(), Durability::local());
+        Self {
+            lane,
+            reads: lane,
+            time,
+            canary,
+            operation,
+            durability,
+            started,
+            within,
+            unanswered,
+            sent,
+        }
+    }
+
+    /// The same call, whose claim is to be durable. Waiting for that blocks its connection, so
+    /// whatever it reads it reads on another.
+    pub(super) fn durable(self, durability: Durability, reads: &'a Lane) -> Self {
+        Self { reads, durability, ..self }
     }
 
     /// Lets the call take its time and no more.
@@ -49,6 +76,7 @@ impl<'a> Call<'a> {
         let unanswered = self.unanswered.load(Ordering::Relaxed);
         if unanswered {
             self.lane.replace_silent(self.sent());
+            self.reads.replace_silent(self.sent());
         }
         let effect = if unanswered { Effect::Unknown } else { Effect::None };
         Err(Error::new(ErrorKind::TimedOut, self.operation, effect))
@@ -70,10 +98,13 @@ impl<'a> Call<'a> {
                 }
                 reply => reply,
             };
-            let reply = reply.map_err(|failure| self.failed(failure))?;
+            let (reply, proof) = reply.map_err(|failure| self.failed(failure))?;
             let (now, answer) = Answer::parse(reply).ok_or_else(|| self.unexpected())?;
             if answer != Answer::Late {
                 self.time.learn(now, self.sent(), Some(key));
+                if let (Answer::Claimed(_), Some((live, proof))) = (&answer, proof) {
+                    Box::pin(self.prove(&live, proof)).await?;
+                }
                 return Ok((now, answer));
             }
             // Redis's clock was set forward, or this is another server: its time is known now.
@@ -95,95 +126,69 @@ impl<'a> Call<'a> {
         with_text: bool,
         key: &[u8],
         arguments: &(impl Fn(&mut Cmd) + Sync),
-    ) -> Result<Value, Failure> {
-        self.exchange(|mut connection| {
+    ) -> Result<(Value, Option<(Live, Proof)>), Failure> {
+        let until = self.started + self.within;
+        self.exchange(self.lane, |mut live| {
             let mut command = verb.command(with_text, key, self.deadline(key));
             arguments(&mut command);
-            async move { connection.command(&command).await }
+            async move {
+                if self.durability.is_local() {
+                    return Ok((live.link.command(&command).await?, None));
+                }
+                // Boxed, so that the calls which need none of this are no larger for it.
+                let durably = Box::pin(live.durably(self.durability, command, until)).await;
+                durably.map(|(reply, proof)| (reply, Some((live, proof))))
+            }
         })
         .await
     }
 
-    /// Runs plain commands in one round trip.
-    pub(super) async fn commands(&self, commands: &Pipeline) -> Result<Vec<Value>, Error> {
-        self.exchange(|mut connection| async move { connection.commands(commands).await })
-            .await
-            .map_err(|failure| self.failed(failure))
-    }
-
-    /// Reads a slot in one round trip.
-    async fn read(&self, key: &[u8], commands: &Pipeline) -> Result<Vec<Value>, Error> {
-        self.exchange(|mut connection| async move { connection.read(key, commands).await })
-            .await
-            .map_err(|failure| self.failed(failure))
-    }
-
-    /// The whole value of a slot.
-    pub(super) async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let mut commands = Pipeline::with_capacity(1);
-        commands.cmd("GET").arg(key);
-        let value = self.read(key, &commands).await?.pop();
-        value.and_then(bytes).ok_or_else(|| self.unexpected())
-    }
-
-    /// What a slot holds and until when. The three commands need not be atomic: the value is read
-    /// first, and a record that ends right then has ended.
-    pub(super) async fn look(&self, key: &[u8]) -> Result<Seen, Error> {
-        let mut commands = Pipeline::with_capacity(3);
-        commands.cmd("GET").arg(key).cmd("PTTL").arg(key).cmd("TIME");
-        let replies = self.read(key, &commands).await?;
-        self.seen(key, replies.into_iter())
-    }
-
-    /// The same, and has Redis tell this connection when the slot changes after that. Asking for it
-    /// twice is harmless, and the connections to the nodes of a Cluster come and go unseen.
-    pub(super) async fn look_and_track(&self, key: &[u8]) -> Result<Seen, Error> {
-        let mut commands = Pipeline::with_capacity(4);
-        commands.cmd("CLIENT").arg("TRACKING").arg("ON");
-        commands.cmd("GET").arg(key).cmd("PTTL").arg(key).cmd("TIME");
-        let replies = self.read(key, &commands).await?;
-        self.seen(key, replies.into_iter().skip(1))
-    }
-
-    fn seen(&self, key: &[u8], mut replies: impl Iterator<Item = Value>) -> Result<Seen, Error> {
-        let value = replies.next().and_then(bytes).ok_or_else(|| self.unexpected())?;
-        let (Some(Value::Int(left)), Some(now)) = (replies.next(), replies.next().and_then(moment))
-        else {
-            return Err(self.unexpected());
-        };
-        self.time.learn(now, self.sent(), Some(key));
-        let expires = match left {
-            -2 => now,
-            left => u64::try_from(left)
-                .map_or(Timestamp::NEVER, |left| now.after(Duration::from_millis(left))),
-        };
-        let record = value
-            .filter(|_| now < expires)
-            .map(|value| Record::decode(value, expires))
-            .transpose()
-            .map_err(|invalid| self.unreadable(invalid))?;
-        Ok(Seen { record, now })
+    /// Waits until a claim is as durable as it was asked to be. One that is not counts as not
+    /// claimed (rule C8): the server may be cut off from its replicas, so it is left.
+    async fn prove(&self, live: &Live, proof: Proof) -> Result<(), Error> {
+        // The claim is there, whatever becomes of this call.
+        let earlier = self.unanswered.swap(true, Ordering::Relaxed);
+        match proof.verdict().await {
+            Ok(true) => {
+                self.unanswered.store(earlier, Ordering::Relaxed);
+                Ok(())
+            }
+            Ok(false) => {
+                self.lane.replace_settled(live);
+                let error = Error::new(ErrorKind::NotDurable, self.operation, Effect::Unknown);
+                Err(error.with_source("too few servers have acknowledged the claim in time"))
+            }
+            Err(error) => {
+                Self::give_up(self.lane, live, &error);
+                Err(self.failed((Stage::Sent, error)))
+            }
+        }
     }
 
     /// Sends, and once more if the connection turned out to be dead: every verb is safe to repeat,
     /// and a connection that broke while nobody used it is not worth an error.
-    async fn exchange<T, F>(&self, send: impl Fn(Link) -> F) -> Result<T, Failure>
+    pub(super) async fn exchange<T, F>(
+        &self,
+        lane: &Lane,
+        send: impl Fn(Live) -> F,
+    ) -> Result<T, Failure>
     where
         F: Future<Output = RedisResult<T>>,
     {
         let mut repeated = false;
         loop {
-            let live = self.lane.connection().await.map_err(|error| (Stage::Connecting, error))?;
+            let live = lane.connection().await.map_err(|error| (Stage::Connecting, error))?;
             let earlier = self.unanswered.swap(true, Ordering::Relaxed);
             let now = ServerTime::here_in_micros();
             self.sent.store(now, Ordering::Relaxed);
             live.ask(now);
             let stage = if live.link.is_cluster() { Stage::Routed } else { Stage::Sent };
             let earlier = earlier || stage == Stage::Routed;
-            let error = match send(live.link.clone()).await {
+            let error = match send(live.clone()).await {
                 Ok(reply) => {
                     live.hear();
                     self.unanswered.store(earlier, Ordering::Relaxed);
+                    self.canary.visit(&live, now);
                     return Ok(reply);
                 }
                 Err(error) => error,
@@ -192,15 +197,20 @@ impl<'a> Call<'a> {
                 live.hear();
                 self.unanswered.store(earlier, Ordering::Relaxed);
             }
-            match cure(&error) {
-                Cure::Reconnect => self.lane.replace(&live),
-                Cure::FindMaster => self.lane.replace_settled(&live),
-                Cure::Load | Cure::Nothing => {}
-            }
+            Self::give_up(lane, &live, &error);
             if cure(&error) != Cure::Reconnect || repeated {
                 return Err((stage, error));
             }
             repeated = true;
+        }
+    }
+
+    /// Leaves a connection on which this error came, if it is of no use any more.
+    fn give_up(lane: &Lane, live: &Live, error: &RedisError) {
+        match cure(error) {
+            Cure::Reconnect => lane.replace(live),
+            Cure::FindMaster => lane.replace_settled(live),
+            Cure::Load | Cure::Nothing => {}
         }
     }
 
@@ -210,11 +220,11 @@ impl<'a> Call<'a> {
         self.time.now_at(key).after(self.within.saturating_sub(spent))
     }
 
-    fn sent(&self) -> Duration {
+    pub(super) fn sent(&self) -> Duration {
         Duration::from_micros(self.sent.load(Ordering::Relaxed))
     }
 
-    fn failed(&self, (stage, error): Failure) -> Error {
+    pub(super) fn failed(&self, (stage, error): Failure) -> Error {
         failed(error, self.operation, stage, self.unanswered.load(Ordering::Relaxed))
     }
 

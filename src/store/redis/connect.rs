@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 #[cfg(feature = "redis-cluster")]
@@ -9,6 +10,8 @@ use redis::{Client, RedisError};
 
 use super::RedisStore;
 use super::address;
+use super::canary::{Canary, Emptied};
+use super::durability::Durability;
 use super::lane::{Lane, Lanes};
 #[cfg(feature = "redis-cluster")]
 use super::nodes::Nodes;
@@ -120,11 +123,16 @@ impl RedisStore {
         let lane = |board| Lane::new(source.clone(), CONNECT_TIMEOUT, Arc::clone(&time), board);
         Self {
             claims: Lanes::new(1, || lane(None)),
+            durable: Lanes::new(1, || lane(None)),
             finishes: Lanes::new(1, || lane(None)),
             watches: Watches::new(|board| lane(Some(board))),
             connect_timeout: CONNECT_TIMEOUT,
             connections: 1,
             prefix: b"idempotency:".into(),
+            canary: Arc::new(Canary::new(b"idempotency:".into())),
+            when_emptied: Emptied::Report,
+            durability: Durability::local(),
+            fell_short: AtomicBool::new(false),
             source,
             time,
         }
@@ -137,6 +145,7 @@ impl RedisStore {
         };
         Self {
             claims: Lanes::new(self.connections, || lane(None)),
+            durable: Lanes::new(self.connections, || lane(None)),
             finishes: Lanes::new(self.connections, || lane(None)),
             watches: Watches::new(|board| lane(Some(board))),
             ..self
@@ -148,6 +157,7 @@ impl RedisStore {
     #[must_use]
     pub fn prefix(mut self, prefix: impl AsRef<[u8]>) -> Self {
         self.prefix = [prefix.as_ref(), b":"].concat();
+        self.canary = Arc::new(Canary::new(self.prefix.clone()));
         self
     }
 

@@ -31,6 +31,8 @@ pub(super) fn cure(error: &RedisError) -> Cure {
     match error.kind() {
         Kind::Server(ServerErrorKind::NoScript) => Cure::Load,
         Kind::Server(ServerErrorKind::ReadOnly) => Cure::FindMaster,
+        // It was made a replica while it waited for its replicas.
+        Kind::Extension if error.code() == Some("UNBLOCKED") => Cure::FindMaster,
         Kind::Server(_) | Kind::Extension => Cure::Nothing,
         // Everything else was found on this side: broken connections, and replies that are none.
         _ => Cure::Reconnect,
@@ -62,8 +64,11 @@ pub(super) fn failed(
     let effect = if unanswered { Effect::Unknown } else { effect };
     let error_without_cause = Error::new(kind, operation, effect);
     // Redis repeats the arguments of a command that it does not know: a key, a part of a record.
-    if error.detail().is_some_and(|detail| detail.contains("args beginning with")) {
-        return error_without_cause.with_source("Redis does not know a command the store needs");
+    if let Some(unknown) = error.detail().filter(|detail| detail.contains("args beginning with")) {
+        return error_without_cause.with_source(match unknown.contains("'WAITAOF'") {
+            true => "this server cannot wait for its append-only file: use Redis 7.2 or Valkey",
+            false => "Redis does not know a command the store needs",
+        });
     }
     error_without_cause.with_source(error)
 }
@@ -79,6 +84,7 @@ fn of_code(code: &str, stage: Stage) -> (ErrorKind, Effect) {
         // The client library follows a slot that moves, though not for ever.
         "MOVED" | "ASK" if stage == Stage::Routed => (ErrorKind::NotReady, Effect::None),
         "WRONGTYPE" => (ErrorKind::Corrupt, Effect::None),
+        "UNBLOCKED" => (ErrorKind::NotReady, Effect::Unknown),
         "NOAUTH" | "WRONGPASS" | "NOPERM" | "NOSCRIPT" | "MOVED" | "ASK" | "CROSSSLOT" => {
             (ErrorKind::Refused, Effect::None)
         }

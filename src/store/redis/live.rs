@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use redis::ConnectionAddr;
 
+use super::group::Groups;
 use super::link::Link;
 use super::server_time::ServerTime;
 use super::source::Connected;
@@ -25,6 +26,11 @@ struct Shared {
     asked: AtomicU64,
     /// Whether another connection is being made that will take the place of this one.
     renewing: AtomicBool,
+    /// Whether the server has refused `SET … IFEQ`.
+    lacks_ifeq: AtomicBool,
+    /// Whether the canary was looked for on it.
+    visited: AtomicBool,
+    groups: Groups,
 }
 
 impl Live {
@@ -37,6 +43,9 @@ impl Live {
                 heard: AtomicU64::new(0),
                 asked: AtomicU64::new(0),
                 renewing: AtomicBool::new(false),
+                lacks_ifeq: AtomicBool::new(false),
+                visited: AtomicBool::new(false),
+                groups: Groups::default(),
             }),
         };
         live.hear();
@@ -80,5 +89,29 @@ impl Live {
 
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    pub(super) fn lacks_ifeq(&self) -> bool {
+        self.shared.lacks_ifeq.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the server does not know `SET … IFEQ`. The next connection tries it again, since
+    /// the server behind it may be a newer one.
+    pub(super) fn note_lack_of_ifeq(&self) {
+        self.shared.lacks_ifeq.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn was_visited(&self) -> bool {
+        self.shared.visited.load(Ordering::Relaxed)
+    }
+
+    /// Whether nobody has looked for the canary on it; the next one has.
+    pub(super) fn visit(&self) -> bool {
+        !self.shared.visited.swap(true, Ordering::Relaxed)
+    }
+
+    /// The calls that are followed by a wait for replicas.
+    pub(super) fn groups(&self) -> &Groups {
+        &self.shared.groups
     }
 }

@@ -29,16 +29,25 @@
 //! 4 KiB, 28 at 8 KiB, 152 at 64 KiB; with a `GET` 16, 13, 14 and 41.
 
 mod address;
+mod begin;
 mod board;
 mod call;
+mod canary;
+mod concern;
 mod connect;
+mod durability;
 mod error;
+mod group;
+mod ifeq;
+mod inspect;
 mod lane;
 mod link;
 mod live;
 #[cfg(feature = "redis-cluster")]
 mod nodes;
+mod reads;
 mod records;
+mod report;
 mod scripts;
 #[cfg(feature = "redis-sentinel")]
 mod sentinels;
@@ -50,6 +59,7 @@ mod watch;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// The client, so that its types can be named in the version that this crate uses.
@@ -57,16 +67,20 @@ pub use redis;
 use redis::Cmd;
 
 use self::call::Call;
+use self::canary::Canary;
+pub use self::canary::Emptied;
+pub use self::concern::Concern;
+pub use self::durability::Durability;
 use self::lane::{Lane, Lanes};
-use self::records::{classify, content, micros, millis, unnumbered};
+use self::records::{classify, content, micros, millis};
+pub use self::report::{AppendOnlyFile, ClusterView, Report, Role, Server, Software};
 use self::scripts::Answer;
 use self::server_time::ServerTime;
 use self::source::Source;
-pub use self::verify::Concern;
 use self::watch::Watches;
-use super::{Error, ErrorKind, Operation, Seen, Store};
+use super::{Error, Operation, Seen, Store};
 use crate::protocol::{
-    Attempt, Claim, FenceToken, Guarantee, Outcome, Ran, Record, Reply, Slot, Timestamp, Verb,
+    Attempt, Claim, FenceToken, Outcome, Ran, Record, Reply, Slot, Timestamp, Verb,
 };
 
 /// How often a call looks again when what it found has changed before it could read it.
@@ -92,10 +106,17 @@ pub struct RedisStore {
     prefix: Vec<u8>,
     /// For `begin` and `look`.
     claims: Lanes,
+    /// For `begin` instead, where it waits for more than the master.
+    durable: Lanes,
+    durability: Durability,
+    /// Whether the last claim was not as durable as was asked for.
+    fell_short: AtomicBool,
     /// For `renew`, `complete`, `release` and `resolve`.
     finishes: Lanes,
     watches: Watches,
     time: Arc<ServerTime>,
+    canary: Arc<Canary>,
+    when_emptied: Emptied,
 }
 
 impl RedisStore {
@@ -104,7 +125,7 @@ impl RedisStore {
     }
 
     fn call<'a>(&'a self, lane: &'a Lane, operation: Operation, within: Duration) -> Call<'a> {
-        Call::new(lane, &self.time, operation, within)
+        Call::new(lane, &self.time, &self.canary, operation, within)
     }
 
     /// Runs a verb. Where its script wrote nothing, what it found is classified by the contract.
@@ -122,8 +143,7 @@ impl RedisStore {
             let found = match answer {
                 Answer::Late => return Ok(Reply::Late),
                 Answer::Applied => return Ok(Reply::Applied),
-                Answer::Claimed { taken_over: false, grant } => return Ok(Reply::Started(grant)),
-                Answer::Claimed { taken_over: true, grant } => return Ok(Reply::Reclaimed(grant)),
+                Answer::Claimed(reply) => return Ok(reply),
                 Answer::Found(found) => found,
                 Answer::Large => call.get(&key).await?,
             };
@@ -137,42 +157,14 @@ impl RedisStore {
         }
         Err(call.unsettled())
     }
-
-    /// The answer of a full Redis: what is in the slot can still be told.
-    async fn answer_when_full(
-        &self,
-        call: &Call<'_>,
-        attempt: &Attempt,
-        full: Error,
-    ) -> Result<Reply, Error> {
-        let Seen { record: Some(mut record), now } = call.look(&self.key(&attempt.slot)).await?
-        else {
-            return Err(full);
-        };
-        record.expires = Timestamp::NEVER;
-        classify(Some(&record), Verb::Begin(attempt), now).ok_or(full)
-    }
 }
 
 impl Store for RedisStore {
     async fn begin(&self, attempt: &Attempt, within: Duration) -> Result<Reply, Error> {
-        let call = self.call(self.claims.of(&attempt.slot), Operation::Begin, within);
-        call.bounded(async {
-            let record = unnumbered(attempt);
-            let rerun = attempt.guarantee == Guarantee::AtLeastOnce;
-            let arguments = |command: &mut Cmd| {
-                command.arg(&record[..]).arg(micros(attempt.lease)).arg(millis(attempt.retention));
-                command.arg(u8::from(rerun)).arg(attempt.max_attempts);
-            };
-            let verb = Verb::Begin(attempt);
-            match self.run(&call, &scripts::BEGIN, &attempt.slot, verb, arguments).await {
-                Err(full) if full.kind() == ErrorKind::Full => {
-                    self.answer_when_full(&call, attempt, full).await
-                }
-                reply => reply,
-            }
-        })
-        .await
+        let (reads, slot) = (self.claims.of(&attempt.slot), &attempt.slot);
+        let lane = if self.durability.is_local() { reads } else { self.durable.of(slot) };
+        let call = self.call(lane, Operation::Begin, within).durable(self.durability, reads);
+        call.bounded(self.claim_or_tell(&call, attempt)).await
     }
 
     async fn renew(&self, claim: &Claim, within: Duration) -> Result<Reply, Error> {
@@ -196,12 +188,24 @@ impl Store for RedisStore {
         let call = self.call(self.finishes.of(&attempt.slot), Operation::Complete, within);
         // The moment in the record is only for the age of a replay, so the estimate is good enough
         // and the record can be stored as it is.
-        let arguments = |command: &mut Cmd| {
-            let record = Record::completed(claim, outcome.clone(), self.time.now()).encode();
-            command.arg(&record[..]).arg(millis(attempt.retention)).arg(attempt.nonce.as_bytes());
+        let record = || Record::completed(claim, outcome.clone(), self.time.now()).encode();
+        let retention = millis(attempt.retention);
+        // What begin.lua has written, if the clock was not behind the fence and nobody has renewed.
+        let pending = Record::in_progress(claim, claim.grant().fence.moment()).encode();
+        let replacement = |command: &mut Cmd| {
+            command.arg(&record()[..]).arg("IFEQ").arg(&pending[..]).arg("PX").arg(retention);
         };
-        let verb = Verb::Complete(claim, outcome);
-        call.bounded(self.run(&call, &scripts::COMPLETE, &attempt.slot, verb, arguments)).await
+        let arguments = |command: &mut Cmd| {
+            command.arg(&record()[..]).arg(retention).arg(attempt.nonce.as_bytes());
+        };
+        call.bounded(async {
+            if call.swap(&self.key(&attempt.slot), &replacement).await? {
+                return Ok(Reply::Applied);
+            }
+            let verb = Verb::Complete(claim, outcome);
+            self.run(&call, &scripts::COMPLETE, &attempt.slot, verb, arguments).await
+        })
+        .await
     }
 
     async fn release(

@@ -3,7 +3,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use redis::{Cmd, Script, Value};
 
-use crate::protocol::{FenceToken, Grant, Timestamp};
+use crate::protocol::{FenceToken, Grant, Reply, Timestamp};
 
 /// A verb as it runs inside Redis. One round trip by its hash; its text goes along only when Redis
 /// does not know it.
@@ -45,8 +45,8 @@ impl Verb {
 pub(super) enum Answer {
     /// The deadline had passed.
     Late,
-    /// `begin`: the slot is now the attempt's.
-    Claimed { taken_over: bool, grant: Grant },
+    /// `begin`: the slot is the attempt's; how it came to be is the reply.
+    Claimed(Reply),
     /// Any other verb: done.
     Applied,
     /// Nothing was written; this is what the slot holds.
@@ -63,10 +63,15 @@ impl Answer {
         let now = Timestamp::from_micros(number(parts.next()?)?);
         let Some(first) = parts.next() else { return Some((now, Self::Late)) };
         let answer = match (first, parts.next(), parts.next()) {
-            (Value::Int(way @ (1 | 2)), Some(fence), Some(attempt)) => {
+            (Value::Int(way), Some(fence), Some(attempt)) => {
                 let fence = FenceToken::from_number(number(fence)?);
-                let number = u32::try_from(number(attempt)?).ok()?;
-                Self::Claimed { taken_over: way == 2, grant: Grant { number, fence } }
+                let grant = Grant { number: u32::try_from(number(attempt)?).ok()?, fence };
+                Self::Claimed(match way {
+                    1 => Reply::Started(grant),
+                    2 => Reply::Reclaimed(grant),
+                    3 => Reply::Mine(grant),
+                    _ => return None,
+                })
             }
             (Value::Int(1), None, None) => Self::Applied,
             (Value::Int(0), None, None) => Self::Large,

@@ -47,6 +47,14 @@ impl Source {
         Self::Server(Client::open(info).unwrap_or(client).into())
     }
 
+    pub(super) fn is_cluster(&self) -> bool {
+        match self {
+            #[cfg(feature = "redis-cluster")]
+            Self::Cluster(_) => true,
+            _ => false,
+        }
+    }
+
     /// What is known of the time there.
     pub(super) fn time(&self) -> ServerTime {
         match self {

@@ -1,83 +1,27 @@
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use redis::Value;
+use redis::{Value, from_redis_value};
 
 use super::RedisStore;
-use super::call::Call;
+use super::concern::Concern;
+use super::error::Stage;
+use super::inspect::Expected;
+use super::link::Told;
+use super::report::{Report, Server};
 use crate::store::{Effect, Error, ErrorKind, Operation};
 
 /// How long the check may take.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// The first release whose scripts can say that they may write into a full server.
-const OLDEST_MAJOR: u32 = 7;
-
-/// Something about a Redis server that loses records or keeps the store from working.
-///
-/// `Display` says what it means and what to do.
-///
-/// ```
-/// use tower_idempotency::store::redis::Concern;
-///
-/// let concern = Concern::Evicts { policy: "allkeys-lru".into() };
-/// assert!(concern.to_string().contains("set maxmemory-policy to noeviction"));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Concern {
-    /// When memory is full, Redis throws away records to make room, running claims among them.
-    Evicts {
-        /// The `maxmemory-policy`.
-        policy: String,
-    },
-    /// Redis keeps no append-only file, so a restart forgets what has happened since the last
-    /// snapshot.
-    NoAppendOnlyFile,
-    /// The server is a replica and refuses writes.
-    Replica,
-    /// The server is a node of a Redis Cluster, which answers only for a part of the keys.
-    Cluster,
-    /// The server is too old to run the scripts.
-    TooOld {
-        /// The version that it reports.
-        version: String,
-    },
-}
-
-impl fmt::Display for Concern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Evicts { policy } => write!(
-                f,
-                "maxmemory-policy is {policy}: a full Redis throws away running claims and stored \
-                 answers, and their requests run again; set maxmemory-policy to noeviction"
-            ),
-            Self::NoAppendOnlyFile => f.write_str(
-                "there is no append-only file: a restart of Redis forgets keys, and their requests \
-                 run again; set appendonly to yes",
-            ),
-            Self::Replica => f.write_str(
-                "the server is a replica and refuses writes: connect to the address of the master",
-            ),
-            Self::Cluster => f.write_str(
-                "the server is a node of a Redis Cluster and answers only for a part of the keys: \
-                 connect to a single Redis or to a proxy in front of the cluster",
-            ),
-            Self::TooOld { version } => {
-                write!(f, "the server is version {version}: use Redis 7.0 or later, or Valkey")
-            }
-        }
-    }
-}
-
 /// The cause of the error of [`RedisStore::require_safe`].
 #[derive(Debug)]
-struct Unsafe(Vec<Concern>);
+struct Unsafe(Report);
 
 impl fmt::Display for Unsafe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, concern) in self.0.iter().enumerate() {
+        for (index, concern) in self.0.concerns().enumerate() {
             write!(f, "{}{concern}", if index == 0 { "" } else { "; " })?;
         }
         Ok(())
@@ -87,34 +31,46 @@ impl fmt::Display for Unsafe {
 impl std::error::Error for Unsafe {}
 
 impl RedisStore {
-    /// Asks the server for settings under which it would lose records.
+    /// Asks the server, or every master of a Cluster, for what an operator should know: its role,
+    /// replicas, persistence, eviction policy, version and Cluster, and which settings lose records
+    /// or keep the store from working.
     ///
     /// An eviction policy is reported even where no `maxmemory` is set yet: the day it is set, the
-    /// policy begins to throw records away. It needs the right to call `INFO` and no other.
+    /// policy begins to throw records away. It needs the right to call `INFO`; with `CONFIG GET`
+    /// and `CLUSTER INFO` it can tell more.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
     /// let store = tower_idempotency::store::RedisStore::connect("redis://localhost")?;
-    /// for concern in store.verify().await? {
-    ///     eprintln!("redis: {concern}");
-    /// }
+    /// eprintln!("{}", store.verify().await?);
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     /// If the server cannot be asked.
-    pub async fn verify(&self) -> Result<Vec<Concern>, Error> {
-        let call = Call::new(self.claims.first(), &self.time, Operation::Verify, WITHIN);
-        let mut info = redis::pipe();
-        info.cmd("INFO");
-        let reply = call.bounded(call.commands(&info)).await?.pop();
-        let text = match &reply {
-            Some(Value::BulkString(text)) => String::from_utf8_lossy(text),
-            Some(Value::VerbatimString { text, .. }) => text.as_str().into(),
-            _ => return Err(call.unexpected()),
+    pub async fn verify(&self) -> Result<Report, Error> {
+        let call = self.call(self.claims.first(), Operation::Verify, WITHIN);
+        let asked = async {
+            let infos = call.ask(&["INFO"]).await?;
+            let mut fsyncs = call.ask(&["CONFIG", "GET", "appendfsync"]).await?;
+            let mut clusters = call.ask(&["CLUSTER", "INFO"]).await?;
+            let expected =
+                Expected { durability: self.durability, cluster: self.source.is_cluster() };
+            let servers = infos.into_iter().map(|(address, info)| {
+                let info = info.map_err(|error| call.failed((Stage::Sent, error)))?;
+                let info: String = from_redis_value(info).map_err(|_| call.unexpected())?;
+                let fsync = take(&mut fsyncs, &address).and_then(|reply| {
+                    from_redis_value::<HashMap<String, String>>(reply).ok()?.remove("appendfsync")
+                });
+                let cluster: Option<String> =
+                    take(&mut clusters, &address).and_then(|reply| from_redis_value(reply).ok());
+                Ok(Server::read(address, &info, fsync, cluster.as_deref(), expected))
+            });
+            let servers = servers.collect::<Result<_, Error>>()?;
+            Ok(Report { servers, emptied: self.canary.is_emptied().then_some(Concern::Emptied) })
         };
-        Ok(concerns(&text))
+        call.bounded(asked).await
     }
 
     /// The store, if [`verify`](Self::verify) finds nothing to be concerned about.
@@ -132,57 +88,17 @@ impl RedisStore {
     /// If there is a concern, with all of them as the [`source`](std::error::Error::source); or if
     /// the server cannot be asked.
     pub async fn require_safe(self) -> Result<Self, Error> {
-        let concerns = self.verify().await?;
-        if concerns.is_empty() {
+        let report = self.verify().await?;
+        if report.concerns().next().is_none() {
             return Ok(self);
         }
         let error = Error::new(ErrorKind::Refused, Operation::Verify, Effect::None);
-        Err(error.with_source(Unsafe(concerns)))
+        Err(error.with_source(Unsafe(report)))
     }
 }
 
-fn concerns(info: &str) -> Vec<Concern> {
-    let field = |name: &str| {
-        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
-    };
-    let policy = field("maxmemory_policy").filter(|policy| *policy != "noeviction");
-    let version = field("redis_version").unwrap_or("unknown");
-    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
-    [
-        policy.map(|policy| Concern::Evicts { policy: policy.to_owned() }),
-        (field("aof_enabled") != Some("1")).then_some(Concern::NoAppendOnlyFile),
-        (field("role") == Some("slave")).then_some(Concern::Replica),
-        (field("redis_mode") == Some("cluster")).then_some(Concern::Cluster),
-        major
-            .is_none_or(|major| major < OLDEST_MAJOR)
-            .then(|| Concern::TooOld { version: version.to_owned() }),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n\
-        maxmemory_policy:noeviction\r\naof_enabled:1\r\nrole:master\r\n";
-
-    #[test]
-    fn a_durable_master_that_evicts_nothing_is_no_concern() {
-        assert_eq!(concerns(GOOD), []);
-    }
-
-    #[test]
-    fn every_setting_that_loses_records_is_a_concern() {
-        let with = |from: &str, to: &str| concerns(&GOOD.replace(from, to));
-        let policy = "volatile-ttl".to_owned();
-        assert_eq!(with("noeviction", "volatile-ttl"), [Concern::Evicts { policy }]);
-        assert_eq!(with("aof_enabled:1", "aof_enabled:0"), [Concern::NoAppendOnlyFile]);
-        assert_eq!(with("role:master", "role:slave"), [Concern::Replica]);
-        assert_eq!(with("standalone", "cluster"), [Concern::Cluster]);
-        let version = "6.2.14".to_owned();
-        assert_eq!(with("7.0.15", "6.2.14"), [Concern::TooOld { version }]);
-    }
+/// The reply of this server, if it did not refuse.
+fn take(replies: &mut Vec<Told>, address: &str) -> Option<Value> {
+    let position = replies.iter().position(|(server, _)| server == address)?;
+    replies.swap_remove(position).1.ok()
 }

@@ -2,13 +2,14 @@
 
 use redis::Value;
 use tower_idempotency::protocol::{Ran, Reply};
-use tower_idempotency::store::redis::Concern;
+use tower_idempotency::store::redis::{Concern, Durability, Role};
 use tower_idempotency::store::{Effect, ErrorKind, RedisStore, Store};
 
 use super::{
-    DURABLE, HOUR, WITHIN, attempt, begin_one, complete, key, lapsing, replayed, response, slot,
-    start,
+    DURABLE, HOUR, WITHIN, attempt, begin_one, complete, key, lapsing, replayed, replicated,
+    response, slot, start,
 };
+use crate::support::launch::Kind;
 use crate::support::redis::{RedisServer, shared};
 
 #[tokio::test]
@@ -38,7 +39,8 @@ async fn the_rights_that_the_documentation_names_are_enough() {
     let url = format!("redis://store:word@127.0.0.1:{}/0", server.port());
     let store = RedisStore::connect(url).expect("a valid address");
 
-    assert_eq!(store.verify().await.expect("the server is asked"), []);
+    let report = store.verify().await.expect("the server is asked");
+    assert_eq!(report.concerns().count(), 0, "{report}");
     let claim = start(&store).await;
     assert_eq!(store.renew(&claim, WITHIN).await.expect("renew"), Reply::Applied);
     complete(&store, &claim, &"x".repeat(5000)).await;
@@ -67,26 +69,55 @@ async fn prefixes_keep_services_apart() {
 #[tokio::test]
 async fn a_durable_master_that_evicts_nothing_is_no_concern() {
     let server = RedisServer::start(DURABLE);
-    assert_eq!(server.store().verify().await.expect("the server is asked"), []);
+    let report = server.store().verify().await.expect("the server is asked");
+    let software = report.servers[0].software.version();
+    assert_eq!(
+        report.to_string(),
+        format!(
+            "127.0.0.1:{}: Redis {software}, master, 0 of 0 replicas online, append-only file on \
+             (appendfsync everysec, last write ok), maxmemory-policy noeviction",
+            server.port()
+        )
+    );
     server.store().require_safe().await.expect("it is safe");
 }
 
 #[tokio::test]
 async fn a_redis_that_would_lose_records_is_a_concern_and_refused() {
     let server = RedisServer::start(&["--maxmemory-policy", "allkeys-lru"]);
-    let concerns = server.store().verify().await.expect("the server is asked");
+    let report = server.store().verify().await.expect("the server is asked");
     let policy = "allkeys-lru".to_owned();
-    assert_eq!(concerns, [Concern::Evicts { policy }, Concern::NoAppendOnlyFile]);
+    assert_eq!(report.servers[0].concerns, [Concern::Evicts { policy }, Concern::NoAppendOnlyFile]);
     let error = server.store().require_safe().await.unwrap_err();
     let source = std::error::Error::source(&error).expect("a cause").to_string();
-    assert!(concerns.iter().all(|concern| source.contains(&concern.to_string())), "{source}");
+    let (lines, mut concerns) = (report.to_string(), report.concerns().map(Concern::to_string));
+    assert!(
+        concerns.all(|concern| source.contains(&concern) && lines.contains(&concern)),
+        "{source}"
+    );
     assert!(!error.is_transient());
 }
 
 #[tokio::test]
-async fn a_replica_is_a_concern() {
-    let (master, server) = (RedisServer::start(DURABLE), RedisServer::start(DURABLE));
-    let port = master.port().to_string();
-    server.command(&[b"REPLICAOF", b"127.0.0.1", port.as_bytes()]).expect("it is a replica");
-    assert_eq!(server.store().verify().await.expect("the server is asked"), [Concern::Replica]);
+async fn a_replica_is_a_concern_and_its_master_counts_it() {
+    let (master, replica) = replicated(Kind::Redis);
+    let report = replica.store().verify().await.expect("the server is asked");
+    assert_eq!(report.servers[0].concerns, [Concern::Replica]);
+
+    let ask = async |count| {
+        let store = master.store().durability(Durability::replicas(count));
+        store.verify().await.expect("the server is asked").servers.remove(0)
+    };
+    let server = ask(1).await;
+    assert_eq!((server.role, server.replicas, server.online), (Role::Master, 1, 1));
+    assert_eq!(server.concerns, []);
+    assert_eq!(ask(2).await.concerns, [Concern::TooFewReplicas { asked: 2, online: 1 }]);
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_is_a_concern_for_a_store_of_one_server() {
+    let server = RedisServer::start(&[DURABLE, &["--cluster-enabled", "yes"]].concat());
+    let report = server.store().verify().await.expect("the server is asked");
+    assert_eq!(report.servers[0].concerns, [Concern::Cluster, Concern::ClusterDown]);
+    assert_eq!(report.servers[0].cluster.expect("a view").slots, Some(0));
 }

@@ -61,6 +61,7 @@ impl FaultyStore {
         verb: Operation,
         call: impl Future<Output = Result<T, Error>> + Send,
     ) -> Result<T, Error> {
+        let call = Box::pin(call);
         let fault = {
             let mut state = self.state.lock().unwrap();
             *state.calls.entry(verb).or_default() += 1;

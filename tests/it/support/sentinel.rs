@@ -125,9 +125,10 @@ pub fn shared() -> &'static SentinelTrio {
 /// A replica is filled at once, and notices soon that its master is gone.
 const PROMPT: [&str; 4] = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"];
 
-/// A sentinel asks and tells often; and a machine that is slow for a moment does not stop it for long.
-const OFTEN: &str =
-    "SENTINEL DEBUG info-period 200 publish-period 200 ask-period 100 tilt-period 500";
+/// A sentinel asks and tells often, and a machine that is slow for a moment does not stop it for long.
+/// If it asked as seldom as it may be silent, it would take a new master for dead at once.
+const OFTEN: &str = "SENTINEL DEBUG ping-period 100 info-period 200 publish-period 200 \
+                     ask-period 100 tilt-period 500";
 
 /// The file of a sentinel, which finds the others through the master.
 fn watch(master: SocketAddr) -> String {

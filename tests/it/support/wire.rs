@@ -34,6 +34,8 @@ struct Traffic {
     /// The connections and names of all commands, in order.
     commands: Vec<(usize, String)>,
     replies: usize,
+    /// How often somebody looked for the canary, in the background of whatever else goes on.
+    canaries: usize,
     /// Lose the reply to the next command of this name.
     lose: Option<(&'static str, Loss)>,
     /// Hold the command of this number, counted from 0 since the last reset.
@@ -102,6 +104,11 @@ impl Wire {
         self.traffic.lock().unwrap().replies
     }
 
+    /// How often the canary was looked for since then; these are not among the commands.
+    pub fn canaries(&self) -> usize {
+        self.traffic.lock().unwrap().canaries
+    }
+
     /// Holds a command for good, and all that its connection carries after it. Commands are counted
     /// from 0 since the last reset.
     pub fn hold(&self, number: usize, point: Point) {
@@ -133,7 +140,7 @@ impl Wire {
 type Shared = Arc<Mutex<Traffic>>;
 
 /// The numbers and names of the commands that a connection has not seen the answers to.
-type Waiting = VecDeque<(usize, String)>;
+type Waiting = VecDeque<(Option<usize>, String)>;
 
 async fn forward(
     connection: usize,
@@ -166,8 +173,13 @@ async fn requests(
         while let Some(Message { bytes, word: name }) = Message::take(&mut buffer) {
             let number = {
                 let mut traffic = traffic.lock().unwrap();
-                traffic.commands.push((connection, name.clone()));
-                traffic.commands.len() - 1
+                if bytes.windows(7).any(|part| part == b":canary") {
+                    traffic.canaries += 1;
+                    None
+                } else {
+                    traffic.commands.push((connection, name.clone()));
+                    Some(traffic.commands.len() - 1)
+                }
             };
             waiting.lock().unwrap().push_back((number, name));
             hold(traffic, number, Point::Request).await;
@@ -197,14 +209,14 @@ async fn replies(
             hold(traffic, number, Point::Reply).await;
             let loss = {
                 let mut traffic = traffic.lock().unwrap();
-                traffic.replies += 1;
+                traffic.replies += usize::from(number.is_some());
                 if answered == "TIME"
                     && let Some(span) = traffic.set_back.take()
                 {
                     let earlier = message.word.parse::<u64>().expect("seconds") - span.as_secs();
                     message.bytes = format!("*2\r\n$10\r\n{earlier}\r\n$1\r\n0\r\n").into();
                 }
-                traffic.lose.take_if(|(command, _)| *command == answered)
+                traffic.lose.take_if(|(command, _)| number.is_some() && *command == answered)
             };
             let gone = match loss {
                 Some((_, Loss::Close)) => true,
@@ -219,12 +231,13 @@ async fn replies(
 }
 
 /// The command that is answered. A push answers one only if it is of its name, such as `subscribe`.
-fn answered_by(message: &Message, waiting: &mut Waiting) -> Option<(usize, String)> {
+fn answered_by(message: &Message, waiting: &mut Waiting) -> Option<(Option<usize>, String)> {
     waiting.pop_front_if(|(_, name)| !message.is_push() || name.eq_ignore_ascii_case(&message.word))
 }
 
 /// Never returns, if the command of this number is to be held here.
-async fn hold(traffic: &Shared, number: usize, point: Point) {
+async fn hold(traffic: &Shared, number: Option<usize>, point: Point) {
+    let Some(number) = number else { return };
     let held = {
         let mut traffic = traffic.lock().unwrap();
         traffic.held |= traffic.hold == Some((number, point));

@@ -1,0 +1,71 @@
+use std::sync::atomic::Ordering;
+
+use redis::Cmd;
+
+use super::call::Call;
+use super::records::{classify, micros, millis, unnumbered};
+use super::{Emptied, RedisStore, scripts};
+use crate::protocol::{Attempt, Guarantee, Reply, Timestamp, Verb};
+use crate::store::{Effect, Error, ErrorKind, Operation, Seen};
+
+impl RedisStore {
+    /// Claims a slot, or tells what is in it.
+    pub(super) async fn claim_or_tell(
+        &self,
+        call: &Call<'_>,
+        attempt: &Attempt,
+    ) -> Result<Reply, Error> {
+        if self.when_emptied == Emptied::Refuse && self.canary.is_emptied() {
+            let error = Error::new(ErrorKind::Refused, Operation::Begin, Effect::None);
+            return Err(error.with_source("Redis was emptied, and nobody has acknowledged it yet"));
+        }
+        // While claims wait in vain for replicas, what is in a slot can still be told at once.
+        if self.fell_short.load(Ordering::Relaxed)
+            && let Some(reply @ (Reply::Found(_) | Reply::Cancelled)) =
+                self.tell(call, attempt).await?
+        {
+            return Ok(reply);
+        }
+        let reply = self.claim(call, attempt).await;
+        match &reply {
+            Ok(Reply::Started(_) | Reply::Reclaimed(_) | Reply::Mine(_)) => {
+                self.fell_short.store(false, Ordering::Relaxed);
+            }
+            Err(error) if error.kind() == ErrorKind::NotDurable => {
+                self.fell_short.store(true, Ordering::Relaxed);
+            }
+            Err(error) if error.kind() == ErrorKind::Full => {
+                return match self.tell(call, attempt).await? {
+                    // Whether it is durable cannot be told without writing.
+                    Some(Reply::Mine(_)) if !self.durability.is_local() => {
+                        Err(Error::new(ErrorKind::Full, Operation::Begin, Effect::Unknown))
+                    }
+                    found => found.map_or(reply, Ok),
+                };
+            }
+            _ => {}
+        }
+        reply
+    }
+
+    async fn claim(&self, call: &Call<'_>, attempt: &Attempt) -> Result<Reply, Error> {
+        let record = unnumbered(attempt);
+        let rerun = attempt.guarantee == Guarantee::AtLeastOnce;
+        let arguments = |command: &mut Cmd| {
+            command.arg(&record[..]).arg(micros(attempt.lease)).arg(millis(attempt.retention));
+            command.arg(u8::from(rerun)).arg(attempt.max_attempts);
+        };
+        let verb = Verb::Begin(attempt);
+        self.run(call, &scripts::BEGIN, &attempt.slot, verb, arguments).await
+    }
+
+    /// What an attempt is answered that cannot be let in, as far as it would not be let in anyway.
+    async fn tell(&self, call: &Call<'_>, attempt: &Attempt) -> Result<Option<Reply>, Error> {
+        let Seen { record: Some(mut record), now } = call.look(&self.key(&attempt.slot)).await?
+        else {
+            return Ok(None);
+        };
+        record.expires = Timestamp::NEVER;
+        Ok(classify(Some(&record), Verb::Begin(attempt), now))
+    }
+}

@@ -1,0 +1,197 @@
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+use tokio::sync::{oneshot, watch};
+
+use super::durability::Durability;
+use super::link::Link;
+use super::live::Live;
+use super::server_time::ServerTime;
+
+/// The calls that wait for their turn on one connection, on which they are followed by a wait for
+/// the replicas.
+///
+/// That wait blocks the connection, and one covers everything that was written before it. So what
+/// comes while a group is under way collects, and is the next group; an idle connection takes a call
+/// at once. A task of its own sends the groups: callers come and go.
+#[derive(Default)]
+pub(super) struct Groups(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    under_way: bool,
+    waiting: Vec<Member>,
+}
+
+struct Member {
+    command: Cmd,
+    /// When its caller gives up, on this machine's clock.
+    until: Duration,
+    answer: oneshot::Sender<RedisResult<(Value, Proof)>>,
+}
+
+/// Will say whether what a call has written is as durable as was asked for.
+#[derive(Clone)]
+pub(super) struct Proof(watch::Receiver<Option<RedisResult<bool>>>);
+
+impl Proof {
+    pub(super) async fn verdict(mut self) -> RedisResult<bool> {
+        let verdict = self.0.wait_for(Option::is_some).await.map(|verdict| verdict.clone());
+        verdict.ok().flatten().unwrap_or_else(|| Err(abandoned()))
+    }
+}
+
+impl Live {
+    /// Runs a command and asks for the durability of what it writes. The reply comes first: what
+    /// has written nothing needs no proof.
+    pub(super) async fn durably(
+        &mut self,
+        durability: Durability,
+        command: Cmd,
+        until: Duration,
+    ) -> RedisResult<(Value, Proof)> {
+        #[cfg(feature = "redis-cluster")]
+        if let Link::Cluster(_) = self.link {
+            return alone(&mut self.link, durability, command, until).await;
+        }
+        let (answer, answered) = oneshot::channel();
+        if self.groups().join(Member { command, until, answer }) {
+            tokio::spawn(Driver { live: self.clone(), ended: false }.run(durability));
+        }
+        answered.await.unwrap_or_else(|_| Err(abandoned()))
+    }
+}
+
+/// A command and a wait for it alone. In a Cluster the server that gets a command is known to the
+/// client library only, and the wait has to go to the same one, on the same connection. It repeats
+/// both together, where it does.
+#[cfg(feature = "redis-cluster")]
+async fn alone(
+    link: &mut Link,
+    durability: Durability,
+    command: Cmd,
+    until: Duration,
+) -> RedisResult<(Value, Proof)> {
+    let mut pipeline = Pipeline::with_capacity(2);
+    pipeline.add_command(command).add_command(durability.wait(patience(until)));
+    let mut replies = link.each(&pipeline).await?.into_iter();
+    let (Some(reply), Some(waited)) = (replies.next(), replies.next()) else {
+        return Err(abandoned());
+    };
+    let (_, proof) = watch::channel(Some(waited.and_then(|waited| judge(durability, &waited))));
+    Ok((reply?, Proof(proof)))
+}
+
+impl Groups {
+    /// Adds a call; whether somebody has to be found who sends it.
+    fn join(&self, member: Member) -> bool {
+        let mut state = self.state();
+        state.waiting.push(member);
+        !std::mem::replace(&mut state.under_way, true)
+    }
+
+    /// Those who wait, for the next group; nothing more is under way if there are none.
+    fn depart(&self) -> Vec<Member> {
+        let mut state = self.state();
+        let mut group = std::mem::take(&mut state.waiting);
+        // What nobody waits for any more need not be done.
+        group.retain(|member| !member.answer.is_closed());
+        state.under_way = !group.is_empty();
+        group
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends groups until nobody waits.
+struct Driver {
+    live: Live,
+    ended: bool,
+}
+
+impl Driver {
+    async fn run(mut self, durability: Durability) {
+        loop {
+            let group = self.live.groups().depart();
+            if group.is_empty() {
+                self.ended = true;
+                return;
+            }
+            send(&self.live.link, durability, group).await;
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// Its runtime has ended under it: those who wait on another runtime are told.
+    fn drop(&mut self) {
+        if !self.ended {
+            *self.live.groups().state() = State::default();
+        }
+    }
+}
+
+async fn send(link: &Link, durability: Durability, group: Vec<Member>) {
+    let until = group.iter().map(|member| member.until).min().unwrap_or_default();
+    let mut pipeline = Pipeline::with_capacity(group.len());
+    let mut callers = Vec::with_capacity(group.len());
+    for member in group {
+        pipeline.add_command(member.command);
+        callers.push(member.answer);
+    }
+    let wait = durability.wait(patience(until));
+    let (given, proof) = watch::channel(None);
+    let (mut first, mut second) = (link.clone(), link.clone());
+    let mut handed_out = pin!(async {
+        hand_out(first.each(&pipeline).await, callers, &Proof(proof));
+    });
+    let mut waited = pin!(second.command(&wait));
+    let mut done = false;
+    let waited = poll_fn(|context| {
+        // In this order: polled for the first time, each of them is sent, and the server must find
+        // the wait right behind the commands. Their replies do not wait for its own.
+        done = done || handed_out.as_mut().poll(context).is_ready();
+        waited.as_mut().poll(context)
+    })
+    .await;
+    if !done {
+        handed_out.await;
+    }
+    given.send_replace(Some(waited.and_then(|waited| judge(durability, &waited))));
+}
+
+fn hand_out(
+    replies: RedisResult<Vec<RedisResult<Value>>>,
+    callers: Vec<oneshot::Sender<RedisResult<(Value, Proof)>>>,
+    proof: &Proof,
+) {
+    // A caller that has gone leaves its reply behind.
+    match replies {
+        Ok(replies) => callers.into_iter().zip(replies).for_each(|(caller, reply)| {
+            let _ = caller.send(reply.map(|reply| (reply, proof.clone())));
+        }),
+        Err(error) => callers.into_iter().for_each(|caller| {
+            let _ = caller.send(Err(error.clone()));
+        }),
+    }
+}
+
+/// How long to wait for the replicas: the verdict has to come before the caller gives up.
+fn patience(until: Duration) -> Duration {
+    until.saturating_sub(ServerTime::here()) * 3 / 4
+}
+
+fn judge(durability: Durability, waited: &Value) -> RedisResult<bool> {
+    durability.is_reached(waited).ok_or_else(abandoned)
+}
+
+/// Nothing is known of the call.
+fn abandoned() -> RedisError {
+    io::Error::from(io::ErrorKind::BrokenPipe).into()
+}

@@ -1,0 +1,90 @@
+//! Durability, the check and the canary on a Cluster, where all of it is per node.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tower_idempotency::protocol::Reply;
+use tower_idempotency::store::redis::{Concern, Durability, Role};
+use tower_idempotency::store::{Effect, ErrorKind, RedisStore, Store};
+
+use super::{DURABLE, WITHIN, attempt, complete, now, replayed, response, slot, start};
+use crate::support::cluster::RedisCluster;
+use crate::support::launch::Kind;
+use crate::support::patience::{block_until, wait_until};
+use crate::support::redis::RedisServer;
+
+fn replicated(kind: Kind) -> (RedisCluster, RedisStore) {
+    let cluster = RedisCluster::with_replicas(kind, DURABLE);
+    let online = |info: String| info.contains(",state=online,");
+    block_until("the replicas are online", || {
+        cluster.nodes[..3].iter().all(|node| node.query("INFO replication").is_ok_and(online))
+    });
+    let store = RedisStore::connect(cluster.url()).expect("valid addresses");
+    (cluster, store)
+}
+
+#[tokio::test]
+async fn a_claim_waits_for_the_replica_of_its_own_node() {
+    for kind in [Kind::Redis, Kind::Valkey] {
+        let (cluster, store) = replicated(kind);
+        let store = store.durability(Durability::replicas(1));
+        for claim in join_all((0..60).map(|_| start(&store))).await {
+            complete(&store, &claim, "done").await;
+            let reply = store.begin(&attempt(claim.attempt().slot), WITHIN).await;
+            assert_eq!(replayed(reply), response("done"));
+        }
+        cluster.nodes[3..].iter().for_each(RedisServer::pause);
+        let late = attempt(slot());
+        let error = store.begin(&late, Duration::from_secs(2)).await.unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (ErrorKind::NotDurable, Effect::Unknown));
+        cluster.nodes[3..].iter().for_each(RedisServer::resume);
+        let reply = store.begin(&late, WITHIN).await;
+        assert!(matches!(reply, Ok(Reply::Mine(_))), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_check_asks_every_master() {
+    let (cluster, store) = replicated(Kind::Redis);
+    let report = store.verify().await.expect("the masters are asked");
+    let mut addresses: Vec<_> = report.servers.iter().map(|server| &server.address).collect();
+    addresses.sort();
+    let mut masters: Vec<_> =
+        cluster.nodes[..3].iter().map(|node| node.address().to_string()).collect();
+    masters.sort();
+    assert_eq!(addresses, masters.iter().collect::<Vec<_>>());
+    for server in &report.servers {
+        let view = server.cluster.expect("it is in a Cluster");
+        assert_eq!((view.is_up, view.slots), (Some(true), Some(16384)));
+        assert_eq!((server.role, server.replicas, server.online), (Role::Master, 1, 1));
+    }
+    assert_eq!(report.concerns().count(), 0, "{report}");
+    let store = store.durability(Durability::replicas(2));
+    let report = store.verify().await.expect("the masters are asked");
+    let short = Concern::TooFewReplicas { asked: 2, online: 1 };
+    assert_eq!(report.concerns().collect::<Vec<_>>(), [&short; 3]);
+}
+
+#[tokio::test]
+async fn a_single_emptied_master_is_noticed() {
+    let cluster = RedisCluster::start(Kind::Redis, &[]);
+    let store = RedisStore::connect(cluster.url()).expect("valid addresses");
+    drop(start(&store).await);
+    let canaries = |node: &RedisServer| {
+        node.query::<Vec<Vec<u8>>>("KEYS *canary*").map_or(0, |keys| keys.len())
+    };
+    let all = || cluster.nodes.iter().map(canaries).sum::<usize>() == 64;
+    wait_until("there are canaries", all).await;
+    assert!(cluster.nodes.iter().all(|node| canaries(node) > 0));
+    cluster.nodes[1].query::<()>("FLUSHALL").expect("it is emptied");
+    let since = now();
+    loop {
+        drop(start(&store).await);
+        let report = store.verify().await.expect("the masters are asked");
+        if report.concerns().any(|concern| *concern == Concern::Emptied) {
+            return;
+        }
+        assert!(now() - since < Duration::from_secs(20), "nobody has noticed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
