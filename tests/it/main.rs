@@ -4,6 +4,7 @@
 
 mod codec;
 mod contract;
+mod failover;
 mod faults;
 mod near_cache;
 mod redis_store;

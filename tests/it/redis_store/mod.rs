@@ -6,7 +6,6 @@ mod cluster_durable;
 mod connection;
 mod durable;
 mod emptied;
-mod failover;
 mod foreign;
 mod full;
 mod ifeq;
