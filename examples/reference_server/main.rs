@@ -11,6 +11,7 @@ mod options;
 mod protection;
 mod routes;
 mod serve;
+mod stores;
 
 use std::error::Error;
 use std::fmt::Display;
@@ -36,6 +37,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .with_ansi(std::io::stderr().is_terminal())
             .init();
     }
+    // The library leaves it to the program whose cryptography TLS uses.
+    #[cfg(feature = "redis-tls")]
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let executions = Executions::new(options.ledger.as_deref())
         .unwrap_or_else(|error| refuse(&format!("cannot open the ledger: {error}")));
     let executions = Arc::new(executions);

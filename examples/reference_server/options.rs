@@ -16,7 +16,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
 
-    /// Where records live: `memory` or `redis://host:port/db`.
+    /// Where records live: `memory`, `redis://host:port/db`,
+    /// `redis+sentinel://host:port,host:port/master-name`, `redis+cluster://host:port,host:port`, or
+    /// `rediss` for the same by TLS.
     #[arg(long, value_name = "STORE", default_value = "memory", value_parser = store)]
     pub(crate) store: StoreOption,
 
@@ -95,9 +97,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME", default_value = "reference")]
     pub(crate) prefix: String,
 
-    /// What must have a record before it counts as stored: `local`.
+    /// What must have a claim before its request runs: `local` or `replicas:N`, and with `+disk`
+    /// also their append-only files.
     #[arg(long, value_name = "WHAT", default_value = "local", value_parser = durability)]
-    pub(crate) durability: Durability,
+    pub(crate) durability: DurabilityOption,
+
+    /// How many connections there are to Redis for requests, and as many for their answers.
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub(crate) connections: usize,
 
     /// How many bytes of answers are replayed without asking the store; 0 is none.
     #[cfg(feature = "near-cache")]
@@ -132,8 +139,9 @@ pub(crate) enum OnAbandoned {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Durability {
-    Local,
+pub(crate) struct DurabilityOption {
+    pub(crate) replicas: u32,
+    pub(crate) on_disk: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -169,10 +177,14 @@ fn store(value: &str) -> Result<StoreOption, String> {
     match scheme {
         "memory" if value == "memory" => Ok(StoreOption::Memory),
         #[cfg(feature = "redis")]
-        "redis" => Ok(StoreOption::Redis(value.to_owned())),
+        "redis" | "redis+sentinel" | "redis+cluster" | "rediss" | "rediss+sentinel"
+        | "rediss+cluster" => Ok(StoreOption::Redis(value.to_owned())),
         #[cfg(not(feature = "redis"))]
-        "redis" => Err("this store needs the feature `redis`, which is not compiled in".into()),
-        "redis+cluster" | "redis+sentinel" | "postgres" | "postgresql" | "dynamodb" | "file" => {
+        "redis" | "redis+sentinel" | "redis+cluster" | "rediss" | "rediss+sentinel"
+        | "rediss+cluster" => {
+            Err("this store needs the feature `redis`, which is not compiled in".into())
+        }
+        "postgres" | "postgresql" | "dynamodb" | "file" => {
             Err(format!("there is no store for `{scheme}:` yet"))
         }
         _ => Err("no such store; there are `memory` and `redis://host:port`".into()),
@@ -191,15 +203,17 @@ fn in_flight(value: &str) -> Result<InFlight, String> {
     }
 }
 
-fn durability(value: &str) -> Result<Durability, String> {
-    match value.split_once(':') {
-        None if value == "local" => Ok(Durability::Local),
-        Some(("replicas", count)) => {
-            count.parse::<u32>().map_err(|error| error.to_string())?;
-            Err("waiting for replicas is not supported yet; use `local`".into())
-        }
-        _ => Err("use `local`".into()),
-    }
+fn durability(value: &str) -> Result<DurabilityOption, String> {
+    let (memory, on_disk) = match value.strip_suffix("+disk") {
+        Some(memory) => (memory, true),
+        None => (value, false),
+    };
+    let replicas = match memory.split_once(':') {
+        None if memory == "local" => 0,
+        Some(("replicas", count)) => count.parse().map_err(|error| format!("{error}"))?,
+        _ => return Err("use `local`, `replicas:N`, `local+disk` or `replicas:N+disk`".into()),
+    };
+    Ok(DurabilityOption { replicas, on_disk })
 }
 
 fn fingerprint(value: &str) -> Result<FingerprintPolicy, String> {

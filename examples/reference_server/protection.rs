@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
-use tower_idempotency::layer::Builder;
-use tower_idempotency::store::Store;
 use tower_idempotency::{
-    IdempotencyLayer, MemoryStore, Policy, Recovery, Required, StoreFailure, Tenant, Unresolved,
+    IdempotencyLayer, Policy, Recovery, Required, StoreFailure, Tenant, Unresolved,
 };
 
 use crate::executions::Executions;
-use crate::options::{Durability, OnAbandoned, Options, StoreOption};
+use crate::options::{OnAbandoned, Options};
+use crate::stores;
 
 /// The lease of a policy that is not given another.
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
@@ -25,7 +24,7 @@ pub(crate) fn layer(
         None => policy(options),
         Some(answer) => recovering(policy(options), answer, executions),
     };
-    let mut builder = store(options)?.policy(policy);
+    let mut builder = stores::builder(options, tenant())?.policy(policy);
     if let Some(&[per_key, total]) = options.max_waiters.as_deref() {
         builder = builder.max_waiters(per_key, total);
     }
@@ -39,36 +38,6 @@ pub(crate) fn layer(
         builder = builder.store_timeout(timeout);
     }
     Ok(builder.build()?)
-}
-
-fn store(options: &Options) -> Result<Builder, Box<dyn Error>> {
-    let Durability::Local = options.durability;
-    match &options.store {
-        StoreOption::Memory => Ok(over(MemoryStore::new(), options)),
-        #[cfg(feature = "redis")]
-        StoreOption::Redis(url) => {
-            let store = tower_idempotency::store::RedisStore::connect(url.as_str())?;
-            Ok(over(store.prefix(&options.prefix), options))
-        }
-    }
-}
-
-/// A layer over this store, behind a near cache where there is to be one.
-#[cfg(feature = "near-cache")]
-fn over(store: impl Store, options: &Options) -> Builder {
-    if options.near_cache_bytes == 0 {
-        return IdempotencyLayer::builder(store, tenant());
-    }
-    let mut near = tower_idempotency::NearCache::new(store).max_bytes(options.near_cache_bytes);
-    if let Some(age) = options.near_cache_age_ms {
-        near = near.max_age(age);
-    }
-    IdempotencyLayer::builder(near, tenant())
-}
-
-#[cfg(not(feature = "near-cache"))]
-fn over(store: impl Store, _: &Options) -> Builder {
-    IdempotencyLayer::builder(store, tenant())
 }
 
 /// The header `X-Tenant`, and one tenant for all requests without it.
