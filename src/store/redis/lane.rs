@@ -85,6 +85,7 @@ impl Lane {
 
     /// The connection, made first if there is none.
     pub(super) async fn connection(&self) -> Result<Live, RedisError> {
+        self.0.source.refresh().await;
         loop {
             let mut attempt = match &mut *self.state() {
                 State::Live(live) if !self.0.source.has_moved_from(live.address()) => {

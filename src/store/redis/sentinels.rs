@@ -15,6 +15,9 @@ use super::tune::tuned_info;
 /// How often the Sentinels are asked while there are calls.
 const INTERVAL: Duration = Duration::from_millis(750);
 
+/// After this long without calls, what is known of the master is too old to send anything to it.
+const STALE: Duration = Duration::from_millis(1500);
+
 /// How long a Sentinel may take to answer; one of them may be as dead as the master.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -22,10 +25,13 @@ const PATIENCE: Duration = Duration::from_millis(500);
 ///
 /// A master that is cut off from the others goes on answering, and does not know that it has a
 /// successor. So the Sentinels are asked not only when a connection breaks but also while it works,
-/// in the background and only when there are calls. All connections of a store share what is found.
+/// in the background and only when there are calls; the first call after a quiet time waits for what
+/// they say. All connections of a store share what is found.
 pub(super) struct Sentinels {
     way: Way,
     known: Mutex<Known>,
+    /// Held by the call that asks after a quiet time, while others wait for it.
+    asking: tokio::sync::Mutex<()>,
 }
 
 enum Way {
@@ -84,7 +90,7 @@ impl Sentinels {
     }
 
     fn new(way: Way) -> Self {
-        Self { way, known: Mutex::default() }
+        Self { way, known: Mutex::default(), asking: tokio::sync::Mutex::default() }
     }
 
     /// Asks now.
@@ -117,6 +123,26 @@ impl Sentinels {
             });
         }
         known.master.as_ref().is_some_and(|master| master != address)
+    }
+
+    /// Asks again if nobody has for so long that a fail-over may have gone unnoticed.
+    pub(super) async fn refresh(&self) {
+        if !self.is_stale() {
+            return;
+        }
+        let _asking = self.asking.lock().await;
+        if self.is_stale() {
+            self.known().asked = ServerTime::here();
+            // Where they do not answer, what is known has to do.
+            if !matches!(tokio::time::timeout(PATIENCE, self.find_master()).await, Ok(Ok(_))) {
+                tracing::debug!("the Sentinels name no master");
+            }
+        }
+    }
+
+    fn is_stale(&self) -> bool {
+        let known = self.known();
+        known.master.is_some() && ServerTime::here().saturating_sub(known.asked) > STALE
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

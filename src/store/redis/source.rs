@@ -90,6 +90,15 @@ impl Source {
         tokio::time::timeout(within, connect).await.map_err(timed_out)?
     }
 
+    /// Sees that what is known of the master is not too old to act on.
+    #[cfg_attr(not(feature = "redis-sentinel"), expect(clippy::unused_async))]
+    pub(super) async fn refresh(&self) {
+        #[cfg(feature = "redis-sentinel")]
+        if let Self::Sentinels(sentinels) = self {
+            sentinels.refresh().await;
+        }
+    }
+
     /// Whether another server than the one at this address is the master now, as far as is known.
     /// To know, Sentinels are asked now and then, in the background.
     pub(super) fn has_moved_from(&self, address: Option<&ConnectionAddr>) -> bool {
