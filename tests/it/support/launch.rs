@@ -55,6 +55,8 @@ pub struct Launch {
     pub options: Vec<String>,
     /// The file that it starts with; the server may rewrite it.
     pub file: String,
+    /// A folder with `server.pem` and `server.key`: it also serves TLS, on the port of `tls_port`.
+    pub tls: Option<PathBuf>,
     /// Nobody drops what is shared, so its supervisor removes the directory.
     pub shared: bool,
 }
@@ -75,8 +77,15 @@ impl Launch {
         command.push(self.kind.program().into());
         command.push(self.file_in(dir).into());
         command.extend(["--port", &port.to_string(), "--bind", &host].map(OsString::from));
-        command.extend(["--save", "", "--dir"].map(OsString::from));
+        // In a namespace, the test is a stranger.
+        command.extend(["--protected-mode", "no", "--save", "", "--dir"].map(OsString::from));
         command.push(dir.into());
+        if let Some(folder) = &self.tls {
+            command.extend(["--tls-port", &tls_port(port).to_string()].map(OsString::from));
+            command.extend(["--tls-auth-clients", "no", "--tls-cert-file"].map(OsString::from));
+            command.extend([folder.join("server.pem").into(), "--tls-key-file".into()]);
+            command.push(folder.join("server.key").into());
+        }
         command.extend(self.options.iter().map(OsString::from));
         command
     }
@@ -87,7 +96,7 @@ impl Launch {
     }
 
     /// A port that is free now and that no outgoing connection is given meanwhile, and so is the
-    /// one above it that a cluster's servers talk over.
+    /// one 10000 above it, for TLS or for what the servers of a cluster tell each other.
     pub fn free_port(&self) -> u16 {
         loop {
             let port = rand::rng().random_range(10_000..22_000);
@@ -98,4 +107,9 @@ impl Launch {
             }
         }
     }
+}
+
+/// The port for TLS of the server at this port.
+pub fn tls_port(port: u16) -> u16 {
+    port + 10_000
 }

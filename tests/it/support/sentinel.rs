@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use redis::RedisResult;
 
 use super::launch::{Kind, Launch};
+use super::network::Network;
 use super::patience::{block_until, wait_until};
+use super::proxies::Proxies;
 use super::redis::RedisServer;
 
 /// What the sentinels call their master.
@@ -17,18 +19,41 @@ pub const NAME: &str = "payments";
 pub struct SentinelTrio {
     pub nodes: [RedisServer; 2],
     pub sentinels: [RedisServer; 3],
+    /// The nodes and then the sentinels are its hosts.
+    network: Network,
 }
 
 impl SentinelTrio {
     /// Starts a master and a replica with options such as `["--appendonly", "yes"]`, and waits until
     /// the replica is in step and every sentinel knows everybody.
     pub fn start(kind: Kind, options: &[&str]) -> Self {
+        Self::build(kind, options, Network::Loopback)
+    }
+
+    /// The same in a network in which the master can be cut off.
+    pub fn in_namespaces(kind: Kind, options: &[&str]) -> Self {
+        Self::build(kind, options, Network::that_can_be_cut(5))
+    }
+
+    /// The same as on a machine without network namespaces.
+    pub fn behind_proxies(kind: Kind, options: &[&str]) -> Self {
+        Self::build(kind, options, Network::Proxies(Proxies::new(5)))
+    }
+
+    fn build(kind: Kind, options: &[&str], network: Network) -> Self {
         let options = [options, &PROMPT].concat();
-        let node = |file| RedisServer::launch(Launch { kind, file, ..Launch::new(&options) });
-        let master = node(String::new());
-        let replica = node(replica_of(master.address()));
-        let sentinels = [1, 2, 3].map(|_| sentinel(kind, master.address()));
-        let trio = Self { nodes: [master, replica], sentinels };
+        let node =
+            |host, file| network.launch(host, Launch { kind, file, ..Launch::new(&options) });
+        let master = node(0, String::new());
+        let address = network.address(0, &master);
+        let replica = node(1, format!("replicaof {} {}\n", address.ip(), address.port()));
+        let sentinels = [2, 3, 4].map(|host| {
+            let launch = Launch { kind, file: watch(address), ..Launch::new(&["--sentinel"]) };
+            let sentinel = network.launch(host, launch);
+            sentinel.query::<()>(OFTEN).expect("the sentinel is told");
+            sentinel
+        });
+        let trio = Self { nodes: [master, replica], sentinels, network };
         block_until("the sentinels know everybody", || {
             trio.in_step(0) && trio.sentinels.iter().all(knows_everybody)
         });
@@ -44,8 +69,23 @@ impl SentinelTrio {
     /// Who is the master, if two sentinels agree: a place in `nodes`.
     pub fn master(&self) -> Option<usize> {
         let named: Vec<_> = self.sentinels.iter().filter_map(named_by).collect();
-        let votes = |node: &RedisServer| named.iter().filter(|&&at| at == node.address()).count();
-        self.nodes.iter().position(|node| votes(node) >= 2)
+        (0..2).find(|&node| {
+            let address = self.network.address(node, &self.nodes[node]);
+            named.iter().filter(|&&named| named == address).count() >= 2
+        })
+    }
+
+    /// Cuts the master off from its replica and the sentinels, while the test still reaches it, and
+    /// gives its place. Without namespaces it is only reached at the address that the sentinels tell.
+    pub fn cut_off_master(&self) -> usize {
+        let master = self.master().expect("the sentinels agree");
+        self.network.cut_off(master);
+        master
+    }
+
+    /// Ends that.
+    pub fn heal(&self, node: usize) {
+        self.network.heal(node);
     }
 
     /// Waits until the sentinels name the other node and it takes writes, and gives its place.
@@ -76,25 +116,23 @@ impl SentinelTrio {
 /// A replica is filled at once, and notices soon that its master is gone.
 const PROMPT: [&str; 4] = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"];
 
-fn replica_of(master: SocketAddr) -> String {
-    format!("replicaof {} {}\n", master.ip(), master.port())
-}
+/// A sentinel asks and tells often, and a machine that is slow for a moment does not stop it for long.
+/// If it asked as seldom as a server may be silent, it would take a new master for dead at once; if
+/// it asked more often than five times while it looks at a replica once (a second), it would find none
+/// that it knows well enough to be the master.
+const OFTEN: &str = "SENTINEL DEBUG ping-period 300 info-period 200 publish-period 200 \
+                     ask-period 100 tilt-period 500";
 
-/// A sentinel that finds the others through the master.
-fn sentinel(kind: Kind, master: SocketAddr) -> RedisServer {
-    let file = format!(
+/// The file of a sentinel, which finds the others through the master.
+fn watch(master: SocketAddr) -> String {
+    format!(
         "sentinel monitor {NAME} {} {} 2\n\
-         sentinel down-after-milliseconds {NAME} 500\n\
+         sentinel down-after-milliseconds {NAME} 800\n\
          sentinel failover-timeout {NAME} 3000\n\
          sentinel parallel-syncs {NAME} 1\n",
         master.ip(),
         master.port()
-    );
-    let sentinel = RedisServer::launch(Launch { kind, file, ..Launch::new(&["--sentinel"]) });
-    // It asks and tells often; and a machine that is slow for a moment does not stop it for long.
-    let often = "SENTINEL DEBUG info-period 200 publish-period 200 ask-period 100 tilt-period 500";
-    sentinel.query::<()>(often).expect("the sentinel is told");
-    sentinel
+    )
 }
 
 fn knows_everybody(sentinel: &RedisServer) -> bool {

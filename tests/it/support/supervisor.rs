@@ -8,8 +8,9 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Starts a program, says its process id, and kills it when standard input ends: when the test says
-/// so, or when the test process is gone.
+/// so, or when the test process is gone. A signal from the terminal ends the test process alone.
 const KILL: &str = r#"
+trap '' HUP INT QUIT TERM
 "$@" </dev/null >/dev/null 2>&1 &
 echo $!
 cat >/dev/null

@@ -1,6 +1,6 @@
 //! A TCP proxy in front of Redis that counts what goes over the wire and can lose replies.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,6 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+
+use super::resp::Message;
 
 /// What happens to a reply that is lost.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +31,8 @@ pub enum Point {
 
 #[derive(Debug, Default)]
 struct Traffic {
-    /// The names of all commands, in order.
-    commands: Vec<String>,
+    /// The connections and names of all commands, in order.
+    commands: Vec<(usize, String)>,
     replies: usize,
     /// Lose the reply to the next command of this name.
     lose: Option<(&'static str, Loss)>,
@@ -60,10 +62,11 @@ impl Wire {
         };
         let (traffic, mute) = (Arc::clone(&wire.traffic), Arc::clone(&wire.mute));
         tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
+            for connection in 0.. {
+                let Ok((client, _)) = listener.accept().await else { return };
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
                 let muted = Arc::clone(&mute).notified_owned();
-                tokio::spawn(forward(client, server, Arc::clone(&traffic), muted));
+                tokio::spawn(forward(connection, client, server, Arc::clone(&traffic), muted));
             }
         });
         wire
@@ -81,7 +84,17 @@ impl Wire {
 
     /// The names of the commands since then, in order.
     pub fn commands(&self) -> Vec<String> {
-        self.traffic.lock().unwrap().commands.clone()
+        let traffic = self.traffic.lock().unwrap();
+        traffic.commands.iter().map(|(_, name)| name.clone()).collect()
+    }
+
+    /// The same for each connection that carried any, oldest first.
+    pub fn commands_by_connection(&self) -> Vec<Vec<String>> {
+        let mut connections = BTreeMap::<_, Vec<_>>::new();
+        for (connection, name) in &self.traffic.lock().unwrap().commands {
+            connections.entry(*connection).or_default().push(name.clone());
+        }
+        connections.into_values().collect()
     }
 
     /// How many replies came back since then.
@@ -119,7 +132,11 @@ impl Wire {
 
 type Shared = Arc<Mutex<Traffic>>;
 
+/// The numbers and names of the commands that a connection has not seen the answers to.
+type Waiting = VecDeque<(usize, String)>;
+
 async fn forward(
+    connection: usize,
     client: TcpStream,
     server: TcpStream,
     traffic: Shared,
@@ -130,7 +147,7 @@ async fn forward(
     let (mut from_server, mut to_server) = server.into_split();
     let waiting = Mutex::default();
     tokio::select! {
-        () = requests(&mut from_client, &mut to_server, &waiting, &traffic) => return,
+        () = requests(connection, &mut from_client, &mut to_server, &waiting, &traffic) => return,
         () = replies(&mut from_server, &mut to_client, &waiting, &traffic) => return,
         () = muted => {}
     }
@@ -138,22 +155,23 @@ async fn forward(
 }
 
 async fn requests(
+    connection: usize,
     from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,
-    waiting: &Mutex<VecDeque<(usize, String)>>,
+    waiting: &Mutex<Waiting>,
     traffic: &Shared,
 ) {
     let mut buffer = Vec::new();
     while from.read_buf(&mut buffer).await.is_ok_and(|read| read > 0) {
-        while let Some((message, name)) = take(&mut buffer) {
+        while let Some(Message { bytes, word: name }) = Message::take(&mut buffer) {
             let number = {
                 let mut traffic = traffic.lock().unwrap();
-                traffic.commands.push(name.clone());
+                traffic.commands.push((connection, name.clone()));
                 traffic.commands.len() - 1
             };
             waiting.lock().unwrap().push_back((number, name));
             hold(traffic, number, Point::Request).await;
-            if to.write_all(&message).await.is_err() {
+            if to.write_all(&bytes).await.is_err() {
                 return;
             }
         }
@@ -163,13 +181,19 @@ async fn requests(
 async fn replies(
     from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,
-    waiting: &Mutex<VecDeque<(usize, String)>>,
+    waiting: &Mutex<Waiting>,
     traffic: &Shared,
 ) {
     let mut buffer = Vec::new();
     while from.read_buf(&mut buffer).await.is_ok_and(|read| read > 0) {
-        while let Some((mut message, seconds)) = take(&mut buffer) {
-            let (number, answered) = waiting.lock().unwrap().pop_front().unwrap_or_default();
+        while let Some(mut message) = Message::take(&mut buffer) {
+            let Some((number, answered)) = answered_by(&message, &mut waiting.lock().unwrap())
+            else {
+                if to.write_all(&message.bytes).await.is_err() {
+                    return;
+                }
+                continue;
+            };
             hold(traffic, number, Point::Reply).await;
             let loss = {
                 let mut traffic = traffic.lock().unwrap();
@@ -177,21 +201,26 @@ async fn replies(
                 if answered == "TIME"
                     && let Some(span) = traffic.set_back.take()
                 {
-                    let earlier = seconds.parse::<u64>().expect("seconds") - span.as_secs();
-                    message = format!("*2\r\n$10\r\n{earlier}\r\n$1\r\n0\r\n").into();
+                    let earlier = message.word.parse::<u64>().expect("seconds") - span.as_secs();
+                    message.bytes = format!("*2\r\n$10\r\n{earlier}\r\n$1\r\n0\r\n").into();
                 }
                 traffic.lose.take_if(|(command, _)| *command == answered)
             };
             let gone = match loss {
                 Some((_, Loss::Close)) => true,
                 Some((_, Loss::Silence)) => false,
-                None => to.write_all(&message).await.is_err(),
+                None => to.write_all(&message.bytes).await.is_err(),
             };
             if gone {
                 return;
             }
         }
     }
+}
+
+/// The command that is answered. A push answers one only if it is of its name, such as `subscribe`.
+fn answered_by(message: &Message, waiting: &mut Waiting) -> Option<(usize, String)> {
+    waiting.pop_front_if(|(_, name)| !message.is_push() || name.eq_ignore_ascii_case(&message.word))
 }
 
 /// Never returns, if the command of this number is to be held here.
@@ -203,33 +232,5 @@ async fn hold(traffic: &Shared, number: usize, point: Point) {
     };
     if held {
         std::future::pending::<()>().await;
-    }
-}
-
-/// Takes one whole message off the front, with the first word of it.
-fn take(buffer: &mut Vec<u8>) -> Option<(Vec<u8>, String)> {
-    let mut word = String::new();
-    let end = end_of_message(buffer, 0, &mut word)?;
-    Some((buffer.drain(..end).collect(), word))
-}
-
-/// Where the RESP value that begins at `start` ends, if all of it is there.
-fn end_of_message(buffer: &[u8], start: usize, word: &mut String) -> Option<usize> {
-    let line = buffer.get(start..)?.windows(2).position(|pair| pair == b"\r\n")? + start;
-    let after = line + 2;
-    let number = || std::str::from_utf8(&buffer[start + 1..line]).ok()?.parse::<i64>().ok();
-    match buffer[start] {
-        b'*' => {
-            (0..number()?).try_fold(after, |position, _| end_of_message(buffer, position, word))
-        }
-        b'$' => {
-            let Ok(len) = usize::try_from(number()?) else { return Some(after) };
-            let text = buffer.get(after..after + len + 2)?;
-            if word.is_empty() {
-                *word = String::from_utf8_lossy(&text[..len]).into_owned();
-            }
-            Some(after + len + 2)
-        }
-        _ => Some(after),
     }
 }
