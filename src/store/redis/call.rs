@@ -1,3 +1,5 @@
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +16,9 @@ use super::scripts::{Answer, Verb};
 use super::server_time::ServerTime;
 use crate::protocol::{InvalidRecord, Timestamp};
 use crate::store::{Effect, Error, ErrorKind, Operation};
+
+/// After so long without a word from any node, a connection to a Cluster is of no use any more.
+const DEAF: Duration = Duration::from_millis(250);
 
 /// One call of a verb, with all its repetitions: what it may take, and what is known of it.
 pub(super) struct Call<'a> {
@@ -182,9 +187,16 @@ impl<'a> Call<'a> {
             let now = ServerTime::here_in_micros();
             self.sent.store(now, Ordering::Relaxed);
             live.ask(now);
-            let stage = if live.link.is_cluster() { Stage::Routed } else { Stage::Sent };
-            let earlier = earlier || stage == Stage::Routed;
-            let error = match send(live.clone()).await {
+            let cluster = live.link.is_cluster();
+            let stage = if cluster { Stage::Routed } else { Stage::Sent };
+            let earlier = earlier || cluster;
+            let sending = send(live.clone());
+            let answer = match cluster {
+                // Boxed: futures in futures in futures are slow to compile in the programs of users.
+                true => answered(&live, Box::pin(sending)).await,
+                false => sending.await,
+            };
+            let error = match answer {
                 Ok(reply) => {
                     live.hear();
                     self.unanswered.store(earlier, Ordering::Relaxed);
@@ -241,5 +253,23 @@ impl<'a> Call<'a> {
     pub(super) fn unexpected(&self) -> Error {
         Error::new(ErrorKind::Refused, self.operation, Effect::Unknown)
             .with_source("an unexpected reply from Redis")
+    }
+}
+
+/// Waits for an answer, on a Cluster only as long as anything at all comes from its nodes.
+///
+/// While the client library asks which node has which slots, it runs none of the calls that it has
+/// begun with, and if one of them holds its lock it waits for ever. That was seen with 50 calls at
+/// once while a slot moved.
+async fn answered<T>(
+    live: &Live,
+    mut answer: Pin<Box<impl Future<Output = RedisResult<T>>>>,
+) -> RedisResult<T> {
+    loop {
+        match tokio::time::timeout(DEAF, answer.as_mut()).await {
+            Ok(answered) => return answered,
+            Err(_) if live.silence() < DEAF => {}
+            Err(_) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+        }
     }
 }

@@ -9,7 +9,7 @@ use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, Redis
 use tokio::task::JoinSet;
 
 use super::server_time::ServerTime;
-use super::source::invalid;
+use super::source::{invalid, no_provider};
 use super::tune::tuned_info;
 
 /// How often the Sentinels are asked while there are calls.
@@ -133,8 +133,10 @@ impl Sentinels {
         let _asking = self.asking.lock().await;
         if self.is_stale() {
             self.known().asked = ServerTime::here();
-            // Where they do not answer, what is known has to do.
-            if !matches!(tokio::time::timeout(PATIENCE, self.find_master()).await, Ok(Ok(_))) {
+            // Where they do not answer, what is known has to do. Boxed, since every call of a store
+            // would be as large otherwise.
+            let found = tokio::time::timeout(PATIENCE, Box::pin(self.find_master())).await;
+            if !matches!(found, Ok(Ok(_))) {
                 tracing::debug!("the Sentinels name no master");
             }
         }
@@ -163,7 +165,8 @@ impl Quorum {
             match asked {
                 Ok(Ok(Ok(named))) => answers.push(named),
                 Ok(Ok(Err(error))) => failure = error,
-                Ok(Err(_)) | Err(_) => {}
+                Ok(Err(_late)) => {}
+                Err(_panicked) => failure = no_provider(),
             }
             if answers.len() * 2 > self.sentinels.len() {
                 break;

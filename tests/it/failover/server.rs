@@ -62,7 +62,7 @@ async fn w10_a_cut_off_master_that_is_waited_for_starts_nothing() {
     let old = trio.cut_off_master();
     server.send(&slow(1, "k")).await.is_refused(503, "store-unavailable");
     trio.await_failover(old).await;
-    assert_eq!(ledger.starts("k"), []);
+    assert!(ledger.starts("k").is_empty());
     trio.heal(old);
     trio.await_replica(old).await;
     assert_eq!(until_settled(&server, &slow(1, "k")).await.status, 200);
