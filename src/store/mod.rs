@@ -112,7 +112,8 @@ use crate::protocol::{
 /// Rules for every verb:
 /// - It is safe to repeat: the nonce of the attempt makes a second copy of a call harmless.
 /// - It answers within the given time or fails, and a copy of it that is still under way has no
-///   effect after that time, on the store's own clock.
+///   effect after that time, on the store's own clock. Only `complete` may land later, on its own
+///   claim that nobody has touched since: its outcome is true however late it is stored.
 /// - Everything that can be told is a [`Reply`]. An [`Error`] means that the store could not tell,
 ///   and says whether the call may have taken effect.
 /// - A record that cannot be read is an error, never an absent record.

@@ -95,7 +95,7 @@ impl fmt::Display for Concern {
             ),
             Self::Cluster => f.write_str(
                 "the server is a node of a Redis Cluster and answers only for a part of the keys: \
-                 make the store with the constructor for a Cluster",
+                 connect to redis+cluster:// and its address",
             ),
             Self::ClusterDown => f.write_str(
                 "the Cluster does not serve all keys: look at CLUSTER INFO and CLUSTER NODES",

@@ -23,6 +23,11 @@ use super::RedisStore;
 /// fail-over that picks a replica which knows less than another loses what it does not know: to be
 /// certain, wait for all of them.
 ///
+/// One wait covers all claims that were sent before it on its connection. While one is under way
+/// further claims collect, and go together. On a Cluster each claim has a wait of its own, and a
+/// connection to a node takes one after the other; there
+/// [`connections`](RedisStore::connections) multiplies how many there can be in a second.
+///
 /// ```
 /// use tower_idempotency::store::redis::{Durability, RedisStore};
 ///
@@ -50,8 +55,9 @@ impl Durability {
 
     /// Beyond that, their append-only files (`WAITAOF`, which Redis 7.2 and Valkey have).
     ///
-    /// With `appendfsync everysec` a claim then takes up to a second and more, and the
-    /// [`store_timeout`](crate::IdempotencyLayer) must be longer; it is meant for `always`.
+    /// With `appendfsync everysec` a claim then takes up to a second and more, for which
+    /// [`store_timeout`](crate::layer::Builder::store_timeout) is too short; it is meant for
+    /// `always`.
     #[must_use]
     pub const fn on_disk(mut self) -> Self {
         self.on_disk = true;

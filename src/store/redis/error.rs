@@ -145,6 +145,13 @@ mod tests {
     }
 
     #[test]
+    fn a_master_that_is_demoted_while_a_claim_waits_leaves_the_claim_unknown() {
+        let expected = (ErrorKind::NotReady, Effect::Unknown);
+        assert_eq!(outcome(server("UNBLOCKED"), Stage::Sent, false), expected);
+        assert_eq!(cure(&server("UNBLOCKED")), Cure::FindMaster);
+    }
+
+    #[test]
     fn an_error_that_is_not_known_proves_nothing() {
         let expected = (ErrorKind::Refused, Effect::Unknown);
         assert_eq!(outcome(server("ERR"), Stage::Sent, false), expected);

@@ -4,6 +4,7 @@ mod client;
 mod crash;
 mod deploy;
 mod dropped;
+mod durable;
 mod frozen;
 mod logs;
 mod lost_reply;

@@ -6,11 +6,12 @@ use tower_idempotency::store::redis::{Concern, Durability, Role};
 use tower_idempotency::store::{Effect, ErrorKind, RedisStore, Store};
 
 use super::{
-    DURABLE, HOUR, WITHIN, attempt, begin_one, complete, key, lapsing, replayed, replicated,
-    response, slot, start,
+    DURABLE, HOUR, WITHIN, attempt, begin_one, complete, key, lapsing, replayed, response, slot,
+    start,
 };
 use crate::support::launch::Kind;
 use crate::support::redis::{RedisServer, shared};
+use crate::support::replicated::replicated;
 
 #[tokio::test]
 async fn wrong_credentials_are_refused_and_not_shown() {

@@ -26,9 +26,7 @@ use tower_idempotency::protocol::{
 };
 use tower_idempotency::store::{Error, RedisStore, Seen, Store};
 
-use crate::support::launch::{Kind, Launch};
-use crate::support::patience::block_until;
-use crate::support::redis::{RedisServer, shared};
+use crate::support::redis::shared;
 use crate::support::wire::Wire;
 
 const WITHIN: Duration = Duration::from_secs(10);
@@ -115,21 +113,6 @@ fn replayed(reply: Result<Reply, Error>) -> Outcome {
         Ok(Reply::Found(Found::Completed { outcome, .. })) => outcome,
         reply => panic!("begin gave {reply:?}"),
     }
-}
-
-/// A master and a replica that has all of it.
-fn replicated(kind: Kind) -> (RedisServer, RedisServer) {
-    let options: Vec<_> = [DURABLE, &["--repl-diskless-sync-delay", "0"]].concat();
-    let server = || RedisServer::launch(Launch { kind, ..Launch::new(&options) });
-    let (master, replica) = (server(), server());
-    let port = master.port().to_string();
-    replica.command(&[b"REPLICAOF", b"127.0.0.1", port.as_bytes()]).expect("it is a replica");
-    let online = |info: String| info.contains(",state=online,");
-    block_until("the replica is online", || master.query("INFO replication").is_ok_and(online));
-    // The master sends what is written meanwhile only when the replica has answered once.
-    master.command(&[b"SET", b"ready", b"yes"]).expect("it is set");
-    block_until("the replica follows", || replica.query("EXISTS ready") == Ok(1));
-    (master, replica)
 }
 
 /// What every verb says about a slot that none of them can read.

@@ -14,6 +14,7 @@ pub mod patience;
 pub mod process;
 pub mod proxies;
 pub mod redis;
+pub mod replicated;
 pub mod resp;
 pub mod sentinel;
 pub mod supervisor;
