@@ -203,7 +203,9 @@ impl<'a> Call<'a> {
                 Cure::FindMaster => self.lane.replace_settled(&live),
                 Cure::Load | Cure::Nothing => {}
             }
-            if cure(&error) != Cure::Reconnect || repeated {
+            // On a Cluster the client library has repeated it already, unless it stands still.
+            let spent = repeated || stage == Stage::Routed && live.silence() < DEAF;
+            if cure(&error) != Cure::Reconnect || spent {
                 return Err((stage, error));
             }
             repeated = true;
