@@ -16,7 +16,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
 
-    /// Where records live: `memory` or `redis://host:port/db`.
+    /// Where records live: `memory` or an address such as `redis://host:port/db`.
     #[arg(long, value_name = "STORE", default_value = "memory", value_parser = store)]
     pub(crate) store: StoreOption,
 
@@ -137,15 +137,23 @@ fn store(value: &str) -> Result<StoreOption, String> {
     let scheme = value.split_once(':').map_or(value, |(scheme, _)| scheme);
     match scheme {
         "memory" if value == "memory" => Ok(StoreOption::Memory),
-        #[cfg(feature = "redis")]
-        "redis" => Ok(StoreOption::Redis(value.to_owned())),
-        #[cfg(not(feature = "redis"))]
-        "redis" => Err("this store needs the feature `redis`, which is not compiled in".into()),
-        "redis+cluster" | "redis+sentinel" | "postgres" | "postgresql" | "dynamodb" | "file" => {
+        "redis" | "rediss" | "redis+cluster" | "rediss+cluster" | "redis+sentinel"
+        | "rediss+sentinel" => redis(value),
+        "postgres" | "postgresql" | "dynamodb" | "file" => {
             Err(format!("there is no store for `{scheme}:` yet"))
         }
         _ => Err("no such store; there are `memory` and `redis://host:port`".into()),
     }
+}
+
+#[cfg(feature = "redis")]
+fn redis(address: &str) -> Result<StoreOption, String> {
+    Ok(StoreOption::Redis(address.to_owned()))
+}
+
+#[cfg(not(feature = "redis"))]
+fn redis(_: &str) -> Result<StoreOption, String> {
+    Err("this store needs the feature `redis`, which is not compiled in".into())
 }
 
 fn method(name: &str) -> Result<Method, String> {

@@ -1,3 +1,5 @@
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +16,9 @@ use super::scripts::{Answer, Verb};
 use super::server_time::ServerTime;
 use crate::protocol::{InvalidRecord, Timestamp};
 use crate::store::{Effect, Error, ErrorKind, Operation};
+
+/// After so long without a word from any node, a connection to a Cluster is of no use any more.
+const DEAF: Duration = Duration::from_millis(250);
 
 /// One call of a verb, with all its repetitions: what it may take, and what is known of it.
 pub(super) struct Call<'a> {
@@ -184,7 +189,8 @@ impl<'a> Call<'a> {
             live.ask(now);
             let stage = if live.link.is_cluster() { Stage::Routed } else { Stage::Sent };
             let earlier = earlier || stage == Stage::Routed;
-            let error = match send(live.clone()).await {
+            let patient = !self.durability.is_local();
+            let error = match answered(&live, patient, send(live.clone())).await {
                 Ok(reply) => {
                     live.hear();
                     self.unanswered.store(earlier, Ordering::Relaxed);
@@ -198,7 +204,9 @@ impl<'a> Call<'a> {
                 self.unanswered.store(earlier, Ordering::Relaxed);
             }
             Self::give_up(lane, &live, &error);
-            if cure(&error) != Cure::Reconnect || repeated {
+            // On a Cluster the client library has repeated it already, unless it stands still.
+            let spent = repeated || stage == Stage::Routed && live.silence() < DEAF;
+            if cure(&error) != Cure::Reconnect || spent {
                 return Err((stage, error));
             }
             repeated = true;
@@ -241,5 +249,28 @@ impl<'a> Call<'a> {
     pub(super) fn unexpected(&self) -> Error {
         Error::new(ErrorKind::Refused, self.operation, Effect::Unknown)
             .with_source("an unexpected reply from Redis")
+    }
+}
+
+/// Waits for an answer, on a Cluster only as long as anything at all comes from its nodes.
+///
+/// While the client library asks which node has which slots, it runs none of the calls that it has
+/// begun with, and if one of them holds its lock it waits for ever. That was seen with 50 calls at
+/// once while a slot moved. What waits for replicas has to be `patient`.
+async fn answered<T>(
+    live: &Live,
+    patient: bool,
+    answer: impl Future<Output = RedisResult<T>>,
+) -> RedisResult<T> {
+    if patient || !live.link.is_cluster() {
+        return answer.await;
+    }
+    let mut answer = pin!(answer);
+    loop {
+        match tokio::time::timeout(DEAF, answer.as_mut()).await {
+            Ok(answered) => return answered,
+            Err(_) if live.silence() < DEAF => {}
+            Err(_) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+        }
     }
 }

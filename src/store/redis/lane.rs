@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::board::Board;
 use super::live::Live;
 use super::server_time::ServerTime;
-use super::source::{Source, invalid};
+use super::source::{Source, no_provider};
 use crate::protocol::Slot;
 use crate::store::poll::jittered;
 
@@ -240,15 +240,12 @@ impl Lane {
 impl Inner {
     async fn open(self: &Arc<Self>) -> RedisResult<Live> {
         let inner = Arc::clone(self);
-        // In a task of its own since it may panic: with TLS, where nobody has chosen a provider for
-        // its cryptography.
+        // In a task of its own since it may panic.
         let connecting = tokio::spawn(async move {
             let Self { source, connect_timeout, time, board, .. } = &*inner;
             source.connect(*connect_timeout, time, board.as_ref()).await
         });
-        let connected = connecting.await.map_err(|_| {
-            invalid("connecting ended; TLS needs a crypto provider of rustls to be installed")
-        })?;
+        let connected = connecting.await.map_err(|_| no_provider())?;
         connected.map(Live::new)
     }
 }

@@ -9,7 +9,7 @@ use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, Redis
 use tokio::task::JoinSet;
 
 use super::server_time::ServerTime;
-use super::source::invalid;
+use super::source::{invalid, no_provider};
 use super::tune::tuned_info;
 
 /// How often the Sentinels are asked while there are calls.
@@ -137,7 +137,8 @@ impl Quorum {
             match asked {
                 Ok(Ok(Ok(named))) => answers.push(named),
                 Ok(Ok(Err(error))) => failure = error,
-                Ok(Err(_)) | Err(_) => {}
+                Ok(Err(_late)) => {}
+                Err(_panicked) => failure = no_provider(),
             }
             if answers.len() * 2 > self.sentinels.len() {
                 break;

@@ -132,6 +132,12 @@ pub(super) fn invalid(what: &'static str) -> RedisError {
     (ErrorKind::InvalidClientConfig, what).into()
 }
 
+/// The error of connecting that has panicked, as it does with TLS where nobody has chosen who does
+/// its cryptography.
+pub(super) fn no_provider() -> RedisError {
+    invalid("connecting has failed; TLS needs a crypto provider of rustls to be installed")
+}
+
 impl fmt::Display for Source {
     /// The addresses, without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

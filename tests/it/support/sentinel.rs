@@ -117,15 +117,17 @@ impl SentinelTrio {
 const PROMPT: [&str; 4] = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"];
 
 /// A sentinel asks and tells often, and a machine that is slow for a moment does not stop it for long.
-/// If it asked as seldom as it may be silent, it would take a new master for dead at once.
-const OFTEN: &str = "SENTINEL DEBUG ping-period 100 info-period 200 publish-period 200 \
+/// If it asked as seldom as a server may be silent, it would take a new master for dead at once; if
+/// it asked more often than five times while it looks at a replica once (a second), it would find none
+/// that it knows well enough to be the master.
+const OFTEN: &str = "SENTINEL DEBUG ping-period 300 info-period 200 publish-period 200 \
                      ask-period 100 tilt-period 500";
 
 /// The file of a sentinel, which finds the others through the master.
 fn watch(master: SocketAddr) -> String {
     format!(
         "sentinel monitor {NAME} {} {} 2\n\
-         sentinel down-after-milliseconds {NAME} 500\n\
+         sentinel down-after-milliseconds {NAME} 800\n\
          sentinel failover-timeout {NAME} 3000\n\
          sentinel parallel-syncs {NAME} 1\n",
         master.ip(),
