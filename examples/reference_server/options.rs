@@ -176,19 +176,23 @@ fn store(value: &str) -> Result<StoreOption, String> {
     let scheme = value.split_once(':').map_or(value, |(scheme, _)| scheme);
     match scheme {
         "memory" if value == "memory" => Ok(StoreOption::Memory),
-        #[cfg(feature = "redis")]
-        "redis" | "redis+sentinel" | "redis+cluster" | "rediss" | "rediss+sentinel"
-        | "rediss+cluster" => Ok(StoreOption::Redis(value.to_owned())),
-        #[cfg(not(feature = "redis"))]
-        "redis" | "redis+sentinel" | "redis+cluster" | "rediss" | "rediss+sentinel"
-        | "rediss+cluster" => {
-            Err("this store needs the feature `redis`, which is not compiled in".into())
-        }
+        "redis" | "rediss" | "redis+cluster" | "rediss+cluster" | "redis+sentinel"
+        | "rediss+sentinel" => redis(value),
         "postgres" | "postgresql" | "dynamodb" | "file" => {
             Err(format!("there is no store for `{scheme}:` yet"))
         }
         _ => Err("no such store; there are `memory` and `redis://host:port`".into()),
     }
+}
+
+#[cfg(feature = "redis")]
+fn redis(address: &str) -> Result<StoreOption, String> {
+    Ok(StoreOption::Redis(address.to_owned()))
+}
+
+#[cfg(not(feature = "redis"))]
+fn redis(_: &str) -> Result<StoreOption, String> {
+    Err("this store needs the feature `redis`, which is not compiled in".into())
 }
 
 fn method(name: &str) -> Result<Method, String> {

@@ -1,5 +1,5 @@
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -190,11 +190,11 @@ impl<'a> Call<'a> {
             let cluster = live.link.is_cluster();
             let stage = if cluster { Stage::Routed } else { Stage::Sent };
             let earlier = earlier || cluster;
-            let sending = send(live.clone());
-            let answer = match cluster {
-                // Boxed: futures in futures in futures are slow to compile in the programs of users.
-                true => answered(&live, Box::pin(sending)).await,
-                false => sending.await,
+            let answer = pin!(send(live.clone()));
+            // What waits for replicas is silent for as long as that takes.
+            let answer = match cluster && self.durability.is_local() {
+                true => answered(&live, answer).await,
+                false => answer.await,
             };
             let error = match answer {
                 Ok(reply) => {
@@ -210,7 +210,9 @@ impl<'a> Call<'a> {
                 self.unanswered.store(earlier, Ordering::Relaxed);
             }
             Self::give_up(lane, &live, &error);
-            if cure(&error) != Cure::Reconnect || repeated {
+            // On a Cluster the client library has repeated it already, unless it stands still.
+            let spent = repeated || stage == Stage::Routed && live.silence() < DEAF;
+            if cure(&error) != Cure::Reconnect || spent {
                 return Err((stage, error));
             }
             repeated = true;
@@ -256,14 +258,14 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Waits for an answer, on a Cluster only as long as anything at all comes from its nodes.
+/// Waits for an answer from a Cluster, as long as anything at all comes from its nodes.
 ///
 /// While the client library asks which node has which slots, it runs none of the calls that it has
 /// begun with, and if one of them holds its lock it waits for ever. That was seen with 50 calls at
 /// once while a slot moved.
 async fn answered<T>(
     live: &Live,
-    mut answer: Pin<Box<impl Future<Output = RedisResult<T>>>>,
+    mut answer: Pin<&mut impl Future<Output = RedisResult<T>>>,
 ) -> RedisResult<T> {
     loop {
         match tokio::time::timeout(DEAF, answer.as_mut()).await {

@@ -23,8 +23,37 @@
 //! A Redis that was emptied is noticed: see [`Emptied`].
 //!
 //! Rights needed: `evalsha`, `eval`, `time`, `getrange`, `get`, `set`, `setrange`, `append`,
-//! `pexpire`, `strlen` and `pttl` on the prefix; `wait` or `waitaof` for a durability; `info` for
-//! the check, which tells more with `config|get` and `cluster|info`.
+//! `pexpire`, `strlen` and `pttl` on the prefix, `client|tracking` to be told of changes, `wait` or
+//! `waitaof` for a durability, `info` for the check, which tells more with `config|get` and
+//! `cluster|info`. On a Cluster also `multi`, `exec`, `asking`, `ping` and `cluster|slots`; with a
+//! `SentinelClient`, `role`.
+//!
+//! # Sentinel
+//! While there are calls, the Sentinels are asked in the background about once a second who the
+//! master is: one that is cut off goes on answering and does not know that it has a successor. It is
+//! left within two seconds of the fail-over. Without calls nothing is asked.
+//!
+//! # Cluster
+//! One record is one key, so any number of nodes works. The client library follows slots that move
+//! and nodes that are replaced. To do so it sends calls again without saying so, which the nonce
+//! makes harmless; but then nothing is known of a call that failed, so every error has
+//! [`Effect::Unknown`](crate::store::Effect). Keep the clocks of the nodes together: a deadline is
+//! early by as much as the clock of its node is ahead of the one that is most behind, and a node
+//! that is ahead by more than the store timeout costs one more round trip for each of its hash
+//! slots. When a node falls silent, a new connection to all of them is made beside the old one, and
+//! calls move to it.
+//!
+//! # Waiting
+//! [`watch`](Store::watch) is told of changes by `CLIENT TRACKING`: Redis remembers that a
+//! connection has read a key, and tells it once when the key changes. That covers every way in which
+//! a record can change (a verb, an operator's `DEL`, expiry, a flush), needs no configuration, goes
+//! to one connection of one node and not to all of a Cluster, and costs nothing while nobody waits:
+//! publishing a message would be one more command for each request. All who watch a slot in a
+//! process share one look before the change and one after it, on a connection of their own that is
+//! made when it is first needed; a renewal of the claim is one more. A look about once a second is
+//! the floor, should a notification be lost. Where Redis, a proxy or the user's rights do not allow
+//! it, and on a Cluster whose client does not use RESP3, slots are looked at as
+//! [`poll`](crate::store::poll()) does.
 //!
 //! # Large answers
 //! Lua copies a value several times, so a record of more than 4 KiB is not handed through a script:
@@ -50,12 +79,12 @@ mod begin;
 mod board;
 mod call;
 mod canary;
+mod complete;
 mod concern;
 mod connect;
 mod durability;
 mod error;
 mod group;
-mod ifeq;
 mod inspect;
 mod lane;
 mod link;
@@ -107,7 +136,8 @@ const LOOKS: usize = 3;
 ///
 /// It connects when it is first used and again whenever the connection is lost, so a server can
 /// start and stay up while Redis is down. It holds two connections: a storm of new requests on the
-/// one cannot keep running work from storing its outcome on the other.
+/// one cannot keep running work from storing its outcome on the other. Once somebody waits for a
+/// running request there is a third, on which Redis tells of changes.
 ///
 /// ```
 /// use tower_idempotency::store::RedisStore;
@@ -201,28 +231,9 @@ impl Store for RedisStore {
         outcome: &Outcome,
         within: Duration,
     ) -> Result<Reply, Error> {
-        let attempt = claim.attempt();
-        let call = self.call(self.finishes.of(&attempt.slot), Operation::Complete, within);
-        // The moment in the record is only for the age of a replay, so the estimate is good enough
-        // and the record can be stored as it is.
-        let record = || Record::completed(claim, outcome.clone(), self.time.now()).encode();
-        let retention = millis(attempt.retention);
-        // What begin.lua has written, if the clock was not behind the fence and nobody has renewed.
-        let pending = Record::in_progress(claim, claim.grant().fence.moment()).encode();
-        let replacement = |command: &mut Cmd| {
-            command.arg(&record()[..]).arg("IFEQ").arg(&pending[..]).arg("PX").arg(retention);
-        };
-        let arguments = |command: &mut Cmd| {
-            command.arg(&record()[..]).arg(retention).arg(attempt.nonce.as_bytes());
-        };
-        call.bounded(async {
-            if call.swap(&self.key(&attempt.slot), &replacement).await? {
-                return Ok(Reply::Applied);
-            }
-            let verb = Verb::Complete(claim, outcome);
-            self.run(&call, &scripts::COMPLETE, &attempt.slot, verb, arguments).await
-        })
-        .await
+        let lane = self.finishes.of(&claim.attempt().slot);
+        let call = self.call(lane, Operation::Complete, within);
+        call.bounded(self.keep(&call, claim, outcome)).await
     }
 
     async fn release(

@@ -1,17 +1,25 @@
 //! Credentials, rights and prefixes, and what the check of a server finds.
 
+use std::sync::Arc;
+
 use redis::Value;
 use tower_idempotency::protocol::{Ran, Reply};
 use tower_idempotency::store::redis::{Concern, Durability, Role};
 use tower_idempotency::store::{Effect, ErrorKind, RedisStore, Store};
 
 use super::{
-    DURABLE, HOUR, WITHIN, attempt, begin_one, complete, key, lapsing, replayed, response, slot,
-    start,
+    DURABLE, HOUR, WITHIN, attempt, begin_one, complete, end, key, lapsing, replayed, response,
+    runs, slot, start, watch,
 };
+use crate::support::cluster::RedisCluster;
 use crate::support::launch::Kind;
+use crate::support::patience::wait_until;
 use crate::support::redis::{RedisServer, shared};
 use crate::support::replicated::replicated;
+use crate::support::tls::TlsServer;
+
+/// What goes with every look of who watches.
+const LOOK: &str = "client|tracking";
 
 #[tokio::test]
 async fn wrong_credentials_are_refused_and_not_shown() {
@@ -33,7 +41,7 @@ async fn wrong_credentials_are_refused_and_not_shown() {
 async fn the_rights_that_the_documentation_names_are_enough() {
     let server = RedisServer::start(DURABLE);
     let rights = "on >word ~idempotency:* +evalsha +eval +time +getrange +get +set +setrange \
-                  +append +pexpire +strlen +pttl +info";
+                  +append +pexpire +strlen +pttl +client|tracking +info";
     let user = [&["ACL", "SETUSER", "store"][..], &rights.split_whitespace().collect::<Vec<_>>()];
     let user: Vec<_> = user.concat().into_iter().map(str::as_bytes).collect();
     server.command(&user).expect("the user is made");
@@ -42,6 +50,8 @@ async fn the_rights_that_the_documentation_names_are_enough() {
 
     let report = store.verify().await.expect("the server is asked");
     assert_eq!(report.concerns().count(), 0, "{report}");
+    // The check has asked for what it may not know.
+    server.query::<()>("ACL LOG RESET").expect("it is reset");
     let claim = start(&store).await;
     assert_eq!(store.renew(&claim, WITHIN).await.expect("renew"), Reply::Applied);
     complete(&store, &claim, &"x".repeat(5000)).await;
@@ -54,6 +64,58 @@ async fn the_rights_that_the_documentation_names_are_enough() {
     let (slot, fence) = (abandoned.attempt().slot, abandoned.grant().fence);
     let reply = store.resolve(slot, fence, &response("operator"), HOUR, WITHIN).await;
     assert_eq!(reply.expect("resolve"), Reply::Applied);
+    let store = Arc::new(store);
+    let claim = start(&store).await;
+    let watch = watch(&store, &claim);
+    wait_until("it is watched", || runs(&server, LOOK) > 0).await;
+    complete(&store, &claim, "done").await;
+    assert_eq!(end(watch).await.running(claim.grant().fence), None);
+    let log: Vec<Value> = server.query("ACL LOG").expect("it answers");
+    assert!(log.is_empty(), "{log:?}");
+}
+
+#[tokio::test]
+async fn the_rights_that_the_documentation_names_are_enough_on_a_cluster() {
+    let cluster = RedisCluster::start(Kind::Redis, &[]);
+    let rights = "on >word ~idempotency:* +evalsha +eval +time +getrange +get +set +setrange \
+                  +append +pexpire +strlen +pttl +client|tracking +multi +exec +asking +ping \
+                  +cluster|slots";
+    for node in &cluster.nodes {
+        node.query::<()>(&format!("ACL SETUSER store {rights}")).expect("the user is made");
+    }
+    let url = cluster.url().replace("://", "://store:word@");
+    let store = Arc::new(RedisStore::connect(url).expect("valid addresses"));
+    for _ in 0..6 {
+        let claim = start(&store).await;
+        let watch = watch(&store, &claim);
+        let looks = || cluster.nodes.iter().map(|node| runs(node, LOOK)).sum::<usize>();
+        wait_until("it is watched", || looks() > 0).await;
+        assert_eq!(store.renew(&claim, WITHIN).await.expect("renew"), Reply::Applied);
+        complete(&store, &claim, &"x".repeat(5000)).await;
+        assert_eq!(end(watch).await.running(claim.grant().fence), None);
+        let reply = store.begin(&attempt(claim.attempt().slot), WITHIN).await;
+        assert_eq!(replayed(reply), response(&"x".repeat(5000)));
+    }
+    for node in &cluster.nodes {
+        let log: Vec<Value> = node.query("ACL LOG").expect("it answers");
+        assert!(log.is_empty(), "{log:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_with_tls_and_a_user_is_a_server() {
+    let server = TlsServer::start(&["--user", "shop", "on", ">word", "~*", "+@all"]);
+    let store = Arc::new(RedisStore::new(server.client("shop:word")));
+    let claim = start(&store).await;
+    let watch = watch(&store, &claim);
+    wait_until("it is watched", || runs(&server.server, LOOK) > 0).await;
+    complete(&store, &claim, "done").await;
+    assert_eq!(end(watch).await.running(claim.grant().fence), None);
+
+    // Its authority is not one that the system trusts.
+    let store = RedisStore::connect(server.url("shop:word")).expect("a valid address");
+    let error = store.begin(&attempt(slot()), WITHIN).await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::Unreachable, Effect::None));
 }
 
 #[tokio::test]

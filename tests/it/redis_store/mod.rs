@@ -26,7 +26,7 @@ use tower_idempotency::protocol::{
 };
 use tower_idempotency::store::{Error, RedisStore, Seen, Store};
 
-use crate::support::redis::shared;
+use crate::support::redis::{RedisServer, shared};
 use crate::support::wire::Wire;
 
 const WITHIN: Duration = Duration::from_secs(10);
@@ -145,6 +145,22 @@ async fn recorded_bytes() -> Vec<u8> {
 
 fn key(prefix: &str, slot: Slot) -> Vec<u8> {
     [prefix.as_bytes(), b":", slot.as_bytes()].concat()
+}
+
+/// How often a server has run a command such as `get` or `client|tracking`.
+fn runs(server: &RedisServer, command: &str) -> usize {
+    count(server, command, "calls")
+}
+
+fn count(server: &RedisServer, command: &str, what: &str) -> usize {
+    let statistics: String = server.query("INFO commandstats").expect("it answers");
+    let line = statistics.lines().find_map(|line| {
+        line.strip_prefix("cmdstat_")?.strip_prefix(command)?.strip_prefix(':').map(str::to_owned)
+    });
+    let field = |line: &str| {
+        line.split(',').find_map(|field| field.strip_prefix(what)?.strip_prefix('=')?.parse().ok())
+    };
+    line.and_then(|line| field(&line)).unwrap_or_default()
 }
 
 fn now() -> Duration {

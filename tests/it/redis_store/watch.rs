@@ -6,28 +6,16 @@ use std::time::Duration;
 use tower_idempotency::protocol::{Attempt, FenceToken, Phase, Ran, Reply};
 use tower_idempotency::store::{ErrorKind, RedisStore, Seen, Store};
 
-use super::{HOUR, WITHIN, attempt, claimed, complete, end, key, response, slot, start, watch};
+use super::{
+    HOUR, WITHIN, attempt, claimed, complete, count, end, key, replayed, response, runs, slot,
+    start, watch,
+};
 use crate::support::patience::wait_until;
 use crate::support::redis::RedisServer;
+use crate::support::wire::Wire;
 
 fn is_completed(seen: &Seen) -> bool {
     seen.record.as_ref().is_some_and(|record| matches!(record.phase, Phase::Completed { .. }))
-}
-
-/// How often a server has run a command such as `get` or `client|tracking`.
-fn runs(server: &RedisServer, command: &str) -> usize {
-    count(server, command, "calls")
-}
-
-fn count(server: &RedisServer, command: &str, what: &str) -> usize {
-    let statistics: String = server.query("INFO commandstats").expect("it answers");
-    let line = statistics.lines().find_map(|line| {
-        line.strip_prefix("cmdstat_")?.strip_prefix(command)?.strip_prefix(':').map(str::to_owned)
-    });
-    let field = |line: &str| {
-        line.split(',').find_map(|field| field.strip_prefix(what)?.strip_prefix('=')?.parse().ok())
-    };
-    line.and_then(|line| field(&line)).unwrap_or_default()
 }
 
 /// Waits until a slot is watched: it has been looked at, and Redis will tell.
@@ -167,6 +155,20 @@ async fn a_watch_survives_its_connection() {
 }
 
 #[tokio::test]
+async fn a_watch_survives_a_connection_that_falls_silent() {
+    let server = RedisServer::start(&[]);
+    let wire = Wire::to(server.port()).await;
+    let store = Arc::new(RedisStore::connect(wire.url()).expect("a valid address"));
+    let other = server.store();
+    let claim = start(&other).await;
+    let watch = watch(&store, &claim);
+    is_watched(&server, 1).await;
+    wire.mute();
+    complete(&other, &claim, "done").await;
+    assert!(is_completed(&end(watch).await));
+}
+
+#[tokio::test]
 async fn where_nothing_is_notified_it_is_looked_at_now_and_then() {
     let server = RedisServer::start(&[]);
     let refused = "ACL SETUSER default -client|tracking";
@@ -202,6 +204,6 @@ async fn who_goes_away_leaves_nothing_behind() {
     }
     complete(&other, &claim, "done").await;
     let reply = other.begin(&attempt(claim.attempt().slot), WITHIN).await;
-    assert_eq!(super::replayed(reply), response("done"));
+    assert_eq!(replayed(reply), response("done"));
     assert_eq!(runs(&server, "pttl"), 1, "nobody has looked again");
 }

@@ -1,7 +1,40 @@
 use redis::{Cmd, ErrorKind as Kind, RedisError, ServerErrorKind, Value};
 
 use super::call::Call;
+use super::records::millis;
+use super::{RedisStore, scripts};
+use crate::protocol::{Claim, Outcome, Record, Reply, Verb};
 use crate::store::Error;
+
+impl RedisStore {
+    /// Stores an outcome: with one plain command where the claim is as `begin` wrote it, else with
+    /// the script.
+    pub(super) async fn keep(
+        &self,
+        call: &Call<'_>,
+        claim: &Claim,
+        outcome: &Outcome,
+    ) -> Result<Reply, Error> {
+        let attempt = claim.attempt();
+        // The moment in the record is only for the age of a replay, so the estimate is good enough
+        // and the record can be stored as it is.
+        let record = || Record::completed(claim, outcome.clone(), self.time.now()).encode();
+        let retention = millis(attempt.retention);
+        // What begin.lua has written, if the clock was not behind the fence and nobody has renewed.
+        let pending = Record::in_progress(claim, claim.grant().fence.moment()).encode();
+        let replacement = |command: &mut Cmd| {
+            command.arg(&record()[..]).arg("IFEQ").arg(&pending[..]).arg("PX").arg(retention);
+        };
+        if call.swap(&self.key(&attempt.slot), &replacement).await? {
+            return Ok(Reply::Applied);
+        }
+        let arguments = |command: &mut Cmd| {
+            command.arg(&record()[..]).arg(retention).arg(attempt.nonce.as_bytes());
+        };
+        let verb = Verb::Complete(claim, outcome);
+        self.run(call, &scripts::COMPLETE, &attempt.slot, verb, arguments).await
+    }
+}
 
 impl Call<'_> {
     /// Writes over a value with one plain command, if the key holds exactly the value that is
@@ -15,11 +48,7 @@ impl Call<'_> {
     /// wrote it. While that is still there, nobody has taken over, released, renewed or completed
     /// the claim since, and the outcome of its run may be stored however late. Otherwise it does
     /// nothing.
-    pub(super) async fn swap(
-        &self,
-        key: &[u8],
-        command: &(impl Fn(&mut Cmd) + Sync),
-    ) -> Result<bool, Error> {
+    async fn swap(&self, key: &[u8], command: &(impl Fn(&mut Cmd) + Sync)) -> Result<bool, Error> {
         if self.lane.connection().await.is_ok_and(|live| live.lacks_ifeq()) {
             return Ok(false);
         }
