@@ -4,6 +4,7 @@ use crate::support::app::{eventually, pause};
 use crate::support::http::{Answer, Ask};
 use crate::support::process::{Ledger, Process, slow, until_settled};
 use crate::support::redis::shared;
+use crate::support::wire::Wire;
 
 struct Pair {
     first: Process,
@@ -118,4 +119,38 @@ async fn two_servers_that_meet_an_abandoned_key_ask_once_what_became_of_it() {
         let runs: &[u64] = if answer == "rerun" { &[1, 2] } else { &[1] };
         assert_eq!(ledger.starts("k"), runs, "{answer}");
     }
+}
+
+#[tokio::test]
+async fn w27_five_hundred_who_wait_on_two_servers_cost_redis_a_handful_of_commands() {
+    let ledger = Ledger::new();
+    let prefix = uuid::Uuid::new_v4().to_string();
+    let places = ["--prefix", &prefix, "--ledger", ledger.path()];
+    let wires = [Wire::to(shared().port()).await, Wire::to(shared().port()).await];
+    let flags = [&["--in-flight", "wait:20000"][..], &places].concat();
+    let servers = wires.each_ref().map(|wire| Process::start(&wire.url(), &flags));
+    // Each has its connections and has sent its scripts, the one that watches included.
+    for (server, other) in [(&servers[0], &servers[1]), (&servers[1], &servers[0])] {
+        let warm = slow(200, &format!("warm-{}", server.id()));
+        let running = crowd(server, &warm, 1);
+        eventually(|| ledger.starts(&format!("warm-{}", server.id())) == [1]).await;
+        assert!(other.send(&warm).await.is_replay());
+        answers(running).await;
+    }
+    wires.iter().for_each(Wire::reset);
+
+    let request = slow(4000, "k");
+    let mut client = servers[0].http().connect().await;
+    client.write(&request).await;
+    eventually(|| ledger.starts("k") == [1]).await;
+    let crowds = servers.each_ref().map(|server| crowd(server, &request, 250));
+    let first = client.read().await;
+    for crowd in crowds {
+        answers(crowd).await.iter().for_each(|replay| replay.is_replay_of(&first));
+    }
+    assert_eq!(ledger.starts("k"), [1]);
+    // The one that runs it claims and completes; the other asks, looks and is told, and looks again.
+    assert_eq!(wires[0].commands(), ["EVALSHA", "EVALSHA"]);
+    let look = ["CLIENT", "GET", "PTTL", "TIME"];
+    assert_eq!(wires[1].commands(), [&["EVALSHA"][..], &look, &look].concat());
 }

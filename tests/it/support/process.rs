@@ -48,6 +48,11 @@ impl Process {
         Self { child, address }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Where it listens.
     pub fn http(&self) -> Server {
         Server::at(self.address)
