@@ -1,5 +1,5 @@
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -189,8 +189,7 @@ impl<'a> Call<'a> {
             live.ask(now);
             let stage = if live.link.is_cluster() { Stage::Routed } else { Stage::Sent };
             let earlier = earlier || stage == Stage::Routed;
-            let patient = !self.durability.is_local();
-            let error = match answered(&live, patient, send(live.clone())).await {
+            let error = match self.answered(&live, pin!(send(live.clone()))).await {
                 Ok(reply) => {
                     live.hear();
                     self.unanswered.store(earlier, Ordering::Relaxed);
@@ -222,6 +221,29 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Waits for an answer, on a Cluster only as long as anything at all comes from its nodes,
+    /// except where replicas are waited for, which takes its time.
+    ///
+    /// While the client library asks which node has which slots, it runs none of the calls that it
+    /// has begun with, and if one of them holds its lock it waits for ever. That was seen with 50
+    /// calls at once while a slot moved.
+    async fn answered<T>(
+        &self,
+        live: &Live,
+        mut answer: Pin<&mut impl Future<Output = RedisResult<T>>>,
+    ) -> RedisResult<T> {
+        if !live.link.is_cluster() || !self.durability.is_local() {
+            return answer.await;
+        }
+        loop {
+            match tokio::time::timeout(DEAF, answer.as_mut()).await {
+                Ok(answered) => return answered,
+                Err(_) if live.silence() < DEAF => {}
+                Err(_) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            }
+        }
+    }
+
     /// When Redis must have begun with a copy that is sent now: when the caller's time is over.
     fn deadline(&self, key: &[u8]) -> Timestamp {
         let spent = ServerTime::here().saturating_sub(self.started);
@@ -249,28 +271,5 @@ impl<'a> Call<'a> {
     pub(super) fn unexpected(&self) -> Error {
         Error::new(ErrorKind::Refused, self.operation, Effect::Unknown)
             .with_source("an unexpected reply from Redis")
-    }
-}
-
-/// Waits for an answer, on a Cluster only as long as anything at all comes from its nodes.
-///
-/// While the client library asks which node has which slots, it runs none of the calls that it has
-/// begun with, and if one of them holds its lock it waits for ever. That was seen with 50 calls at
-/// once while a slot moved. What waits for replicas has to be `patient`.
-async fn answered<T>(
-    live: &Live,
-    patient: bool,
-    answer: impl Future<Output = RedisResult<T>>,
-) -> RedisResult<T> {
-    if patient || !live.link.is_cluster() {
-        return answer.await;
-    }
-    let mut answer = pin!(answer);
-    loop {
-        match tokio::time::timeout(DEAF, answer.as_mut()).await {
-            Ok(answered) => return answered,
-            Err(_) if live.silence() < DEAF => {}
-            Err(_) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-        }
     }
 }

@@ -100,7 +100,7 @@ impl Link {
         match self {
             Self::Single(_) => self.commands(commands).await,
             #[cfg(feature = "redis-cluster")]
-            Self::Cluster(connection) => read_from_node(connection, key, commands).await,
+            Self::Cluster(connection) => Box::pin(read_from_node(connection, key, commands)).await,
         }
     }
 }
