@@ -187,16 +187,9 @@ impl<'a> Call<'a> {
             let now = ServerTime::here_in_micros();
             self.sent.store(now, Ordering::Relaxed);
             live.ask(now);
-            let cluster = live.link.is_cluster();
-            let stage = if cluster { Stage::Routed } else { Stage::Sent };
-            let earlier = earlier || cluster;
-            let answer = pin!(send(live.clone()));
-            // What waits for replicas is silent for as long as that takes.
-            let answer = match cluster && self.durability.is_local() {
-                true => answered(&live, answer).await,
-                false => answer.await,
-            };
-            let error = match answer {
+            let stage = if live.link.is_cluster() { Stage::Routed } else { Stage::Sent };
+            let earlier = earlier || stage == Stage::Routed;
+            let error = match self.answered(&live, pin!(send(live.clone()))).await {
                 Ok(reply) => {
                     live.hear();
                     self.unanswered.store(earlier, Ordering::Relaxed);
@@ -228,6 +221,29 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Waits for an answer, on a Cluster only as long as anything at all comes from its nodes,
+    /// except where replicas are waited for, which takes its time.
+    ///
+    /// While the client library asks which node has which slots, it runs none of the calls that it
+    /// has begun with, and if one of them holds its lock it waits for ever. That was seen with 50
+    /// calls at once while a slot moved.
+    async fn answered<T>(
+        &self,
+        live: &Live,
+        mut answer: Pin<&mut impl Future<Output = RedisResult<T>>>,
+    ) -> RedisResult<T> {
+        if !live.link.is_cluster() || !self.durability.is_local() {
+            return answer.await;
+        }
+        loop {
+            match tokio::time::timeout(DEAF, answer.as_mut()).await {
+                Ok(answered) => return answered,
+                Err(_) if live.silence() < DEAF => {}
+                Err(_) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            }
+        }
+    }
+
     /// When Redis must have begun with a copy that is sent now: when the caller's time is over.
     fn deadline(&self, key: &[u8]) -> Timestamp {
         let spent = ServerTime::here().saturating_sub(self.started);
@@ -255,23 +271,5 @@ impl<'a> Call<'a> {
     pub(super) fn unexpected(&self) -> Error {
         Error::new(ErrorKind::Refused, self.operation, Effect::Unknown)
             .with_source("an unexpected reply from Redis")
-    }
-}
-
-/// Waits for an answer from a Cluster, as long as anything at all comes from its nodes.
-///
-/// While the client library asks which node has which slots, it runs none of the calls that it has
-/// begun with, and if one of them holds its lock it waits for ever. That was seen with 50 calls at
-/// once while a slot moved.
-async fn answered<T>(
-    live: &Live,
-    mut answer: Pin<&mut impl Future<Output = RedisResult<T>>>,
-) -> RedisResult<T> {
-    loop {
-        match tokio::time::timeout(DEAF, answer.as_mut()).await {
-            Ok(answered) => return answered,
-            Err(_) if live.silence() < DEAF => {}
-            Err(_) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-        }
     }
 }

@@ -29,10 +29,11 @@ impl RedisCluster {
 
     fn build(launch: &Launch, nodes: usize) -> Self {
         let mut launch = launch.clone();
-        let options = "--cluster-enabled yes --cluster-node-timeout 1000 \
+        // Who does not answer in this time has not met the others, and is not asked again.
+        let options = "--cluster-enabled yes --cluster-node-timeout 5000 \
                        --cluster-replica-validity-factor 0 --repl-diskless-sync-delay 0";
         launch.options.extend(options.split_whitespace().map(str::to_owned));
-        let nodes = (0..nodes).map(|_| RedisServer::launch(launch.clone())).collect();
+        let nodes = (0..nodes).map(|_| RedisServer::launch(&launch)).collect();
         let cluster = Self { nodes };
         cluster.assemble();
         cluster
@@ -57,6 +58,11 @@ impl RedisCluster {
             run(replica, &format!("CLUSTER REPLICATE {}", id(master)));
         }
         block_until("the cluster serves", || self.serves());
+        if self.nodes.len() > MASTERS {
+            // Now a replica is to take over soon.
+            let timeout = "CONFIG SET cluster-node-timeout 1000";
+            self.nodes.iter().for_each(|node| run(node, timeout));
+        }
     }
 
     /// The addresses of three nodes, for a client that finds the others by itself.

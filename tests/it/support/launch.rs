@@ -99,7 +99,7 @@ impl Launch {
     /// one 10000 above it, for TLS or for what the servers of a cluster tell each other.
     pub fn free_port(&self) -> u16 {
         loop {
-            let port = rand::rng().random_range(10_000..22_000);
+            let port = rand::rng().random_range(10_000..20_000);
             // Nobody else is in a namespace of ours.
             let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
             if self.place.namespace.is_some() || free(port) && free(port + 10_000) {

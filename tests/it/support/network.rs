@@ -38,10 +38,10 @@ impl Network {
     /// Starts a server on a host.
     pub fn launch(&self, host: usize, mut launch: Launch) -> RedisServer {
         match self {
-            Self::Loopback => RedisServer::launch(launch),
+            Self::Loopback => RedisServer::launch(&launch),
             Self::Namespaces(namespaces) => {
                 launch.place = namespaces.place(host);
-                RedisServer::launch(launch)
+                RedisServer::launch(&launch)
             }
             Self::Proxies(proxies) => proxies.launch(host, launch),
         }

@@ -46,7 +46,7 @@ impl Proxies {
             format!("replica-announce-ip {ip}\nreplica-announce-port {port}\n")
         });
         launch.options.extend(["--bind-source-addr".to_owned(), source]);
-        let server = RedisServer::launch(launch);
+        let server = RedisServer::launch(&launch);
         self.servers[host].set(server.address()).expect("one server for each host");
         server
     }

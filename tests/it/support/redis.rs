@@ -25,20 +25,21 @@ pub struct RedisServer {
 impl RedisServer {
     /// Starts a server with options such as `["--appendonly", "yes"]` and waits until it answers.
     pub fn start(options: &[&str]) -> Self {
-        Self::launch(Launch::new(options))
+        Self::launch(&Launch::new(options))
     }
 
     /// The same for Valkey.
     pub fn start_valkey(options: &[&str]) -> Self {
-        Self::launch(Launch { kind: Kind::Valkey, ..Launch::new(options) })
+        Self::launch(&Launch { kind: Kind::Valkey, ..Launch::new(options) })
     }
 
-    pub fn launch(launch: Launch) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        std::fs::write(launch.file_in(dir.path()), &launch.file).expect("its file is written");
-        let mut server = Self { launch, port: 0, running: None, dir };
+    pub fn launch(launch: &Launch) -> Self {
         for _ in 0..20 {
-            server.port = server.launch.free_port();
+            // A shared directory has gone with a server that did not start.
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            std::fs::write(launch.file_in(dir.path()), &launch.file).expect("its file is written");
+            let port = launch.free_port();
+            let mut server = Self { launch: launch.clone(), port, running: None, dir };
             if server.try_run() {
                 return server;
             }
@@ -183,14 +184,14 @@ fn process(pid: Pid) -> String {
 /// The server that all tests of this process share that do not disturb it.
 pub fn shared() -> &'static RedisServer {
     static SHARED: OnceLock<RedisServer> = OnceLock::new();
-    SHARED.get_or_init(|| RedisServer::launch(Launch { shared: true, ..Launch::default() }))
+    SHARED.get_or_init(|| RedisServer::launch(&Launch { shared: true, ..Launch::default() }))
 }
 
 /// The same for Valkey.
 pub fn shared_valkey() -> &'static RedisServer {
     static SHARED: OnceLock<RedisServer> = OnceLock::new();
     let launch = || Launch { kind: Kind::Valkey, shared: true, ..Launch::default() };
-    SHARED.get_or_init(|| RedisServer::launch(launch()))
+    SHARED.get_or_init(|| RedisServer::launch(&launch()))
 }
 
 /// A store on the shared server, with keys of its own.

@@ -10,7 +10,7 @@ const PROMPT: &[&str] =
 
 /// A master and a replica that has all of it.
 pub fn replicated(kind: Kind) -> (RedisServer, RedisServer) {
-    let server = || RedisServer::launch(Launch { kind, ..Launch::new(PROMPT) });
+    let server = || RedisServer::launch(&Launch { kind, ..Launch::new(PROMPT) });
     let (master, replica) = (server(), server());
     let port = master.port().to_string();
     replica.command(&[b"REPLICAOF", b"127.0.0.1", port.as_bytes()]).expect("it is a replica");

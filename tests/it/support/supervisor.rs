@@ -14,7 +14,7 @@ trap '' HUP INT QUIT TERM
 "$@" </dev/null >/dev/null 2>&1 &
 echo $!
 cat >/dev/null
-kill -9 $!
+kill -9 $! 2>/dev/null
 wait $! 2>/dev/null
 if [ -n "$REMOVE" ]; then rm -rf "$REMOVE"; fi
 "#;

@@ -33,7 +33,7 @@ impl TlsServer {
         write("server.pem", certificate.expect("a certificate").pem());
         write("server.key", server_key.serialize_pem());
         let tls = Some(folder.path().to_owned());
-        let server = RedisServer::launch(Launch { tls, ..Launch::new(options) });
+        let server = RedisServer::launch(&Launch { tls, ..Launch::new(options) });
         Self { server, authority, _folder: folder }
     }
 
