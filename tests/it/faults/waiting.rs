@@ -149,8 +149,12 @@ async fn w27_five_hundred_who_wait_on_two_servers_cost_redis_a_handful_of_comman
         answers(crowd).await.iter().for_each(|replay| replay.is_replay_of(&first));
     }
     assert_eq!(ledger.starts("k"), [1]);
-    // The one that runs it claims and completes; the other asks, looks and is told, and looks again.
+    // The one that runs it claims and completes. The other asks, then looks, is told, and looks again;
+    // and about once a second in between, in case nobody tells.
     assert_eq!(wires[0].commands(), ["EVALSHA", "EVALSHA"]);
-    let look = ["CLIENT", "GET", "PTTL", "TIME"];
-    assert_eq!(wires[1].commands(), [&["EVALSHA"][..], &look, &look].concat());
+    let commands = wires[1].commands();
+    let (begin, looks) = commands.split_first().expect("it asks");
+    assert_eq!(begin, "EVALSHA");
+    assert!(looks.chunks(4).all(|look| look == ["CLIENT", "GET", "PTTL", "TIME"]), "{looks:?}");
+    assert!((2..=8).contains(&(looks.len() / 4)), "{looks:?}");
 }
