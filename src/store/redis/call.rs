@@ -141,7 +141,8 @@ impl<'a> Call<'a> {
                     return Ok((live.link.command(&command).await?, None));
                 }
                 // Boxed, so that the calls which need none of this are no larger for it.
-                let durably = Box::pin(live.durably(self.durability, command, until)).await;
+                let durably = live.durably(self.durability, key, command, until);
+                let durably = Box::pin(durably).await;
                 durably.map(|(reply, proof)| (reply, Some((live, proof))))
             }
         })

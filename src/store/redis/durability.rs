@@ -24,9 +24,10 @@ use super::RedisStore;
 /// certain, wait for all of them.
 ///
 /// One wait covers all claims that were sent before it on its connection. While one is under way
-/// further claims collect, and go together. On a Cluster each claim has a wait of its own, and a
-/// connection to a node takes one after the other; there
-/// [`connections`](RedisStore::connections) multiplies how many there can be in a second.
+/// further claims collect, and go together; on a Cluster, those for one node. While slots of a
+/// Cluster move, a claim may wait alone. `cargo bench --bench durability` measures what it costs: with
+/// one replica and all three programs on two cores, the claims in a second were 0.88 of those without
+/// one at a time, and 0.67 to 0.79 of them 16 to 256 at a time.
 ///
 /// ```
 /// use tower_idempotency::store::redis::{Durability, RedisStore};

@@ -1,7 +1,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
@@ -27,18 +27,28 @@ struct State {
     waiting: Vec<Member>,
 }
 
-struct Member {
+/// A call that waits for its turn.
+pub(super) struct Member {
     command: Cmd,
     /// When its caller gives up, on this machine's clock.
     until: Duration,
-    answer: oneshot::Sender<RedisResult<(Value, Proof)>>,
+    answer: Caller,
 }
+
+/// Who waits for the reply to a call.
+pub(super) type Caller = oneshot::Sender<RedisResult<(Value, Proof)>>;
 
 /// Will say whether what a call has written is as durable as was asked for.
 #[derive(Clone)]
 pub(super) struct Proof(watch::Receiver<Option<RedisResult<bool>>>);
 
 impl Proof {
+    /// A verdict that is known already.
+    #[cfg(feature = "redis-cluster")]
+    pub(super) fn of(verdict: RedisResult<bool>) -> Self {
+        Self(watch::channel(Some(verdict)).1)
+    }
+
     pub(super) async fn verdict(mut self) -> RedisResult<bool> {
         let verdict = self.0.wait_for(Option::is_some).await.map(|verdict| verdict.clone());
         verdict.ok().flatten().unwrap_or_else(|| Err(abandoned()))
@@ -46,47 +56,53 @@ impl Proof {
 }
 
 impl Live {
-    /// Runs a command and asks for the durability of what it writes. The reply comes first: what
-    /// has written nothing needs no proof.
+    /// Runs a command and asks for the durability of what it writes. The reply comes first, where
+    /// that can be: what has written nothing needs no proof.
     pub(super) async fn durably(
-        &mut self,
+        &self,
+        durability: Durability,
+        key: &[u8],
+        command: Cmd,
+        until: Duration,
+    ) -> RedisResult<(Value, Proof)> {
+        match &self.link {
+            Link::Single(_) => {
+                let road = Road::Connection(self.link.clone());
+                self.groups().take(road, durability, command, until).await
+            }
+            #[cfg(feature = "redis-cluster")]
+            Link::Cluster(connection) => {
+                self.shards().take(connection, durability, key, command, until).await
+            }
+        }
+    }
+}
+
+/// Where a group is sent.
+pub(super) enum Road {
+    /// Over a connection to one server.
+    Connection(Link),
+    #[cfg(feature = "redis-cluster")]
+    Node(super::shards::Road),
+}
+
+impl Groups {
+    /// Sends a command with the next group.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        road: Road,
         durability: Durability,
         command: Cmd,
         until: Duration,
     ) -> RedisResult<(Value, Proof)> {
-        #[cfg(feature = "redis-cluster")]
-        if let Link::Cluster(_) = self.link {
-            return alone(&mut self.link, durability, command, until).await;
-        }
         let (answer, answered) = oneshot::channel();
-        if self.groups().join(Member { command, until, answer }) {
-            tokio::spawn(Driver { live: self.clone(), ended: false }.run(durability));
+        if self.join(Member { command, until, answer }) {
+            let driver = Driver { groups: Arc::clone(self), ended: false };
+            tokio::spawn(driver.run(road, durability));
         }
         answered.await.unwrap_or_else(|_| Err(abandoned()))
     }
-}
 
-/// A command and a wait for it alone. In a Cluster the server that gets a command is known to the
-/// client library only, and the wait has to go to the same one, on the same connection. It repeats
-/// both together, where it does.
-#[cfg(feature = "redis-cluster")]
-async fn alone(
-    link: &mut Link,
-    durability: Durability,
-    command: Cmd,
-    until: Duration,
-) -> RedisResult<(Value, Proof)> {
-    let mut pipeline = Pipeline::with_capacity(2);
-    pipeline.add_command(command).add_command(durability.wait(patience(until)));
-    let mut replies = link.each(&pipeline).await?.into_iter();
-    let (Some(reply), Some(waited)) = (replies.next(), replies.next()) else {
-        return Err(abandoned());
-    };
-    let (_, proof) = watch::channel(Some(waited.and_then(|waited| judge(durability, &waited))));
-    Ok((reply?, Proof(proof)))
-}
-
-impl Groups {
     /// Adds a call; whether somebody has to be found who sends it.
     fn join(&self, member: Member) -> bool {
         let mut state = self.state();
@@ -111,19 +127,23 @@ impl Groups {
 
 /// Sends groups until nobody waits.
 struct Driver {
-    live: Live,
+    groups: Arc<Groups>,
     ended: bool,
 }
 
 impl Driver {
-    async fn run(mut self, durability: Durability) {
+    async fn run(mut self, road: Road, durability: Durability) {
         loop {
-            let group = self.live.groups().depart();
+            let group = self.groups.depart();
             if group.is_empty() {
                 self.ended = true;
                 return;
             }
-            send(&self.live.link, durability, group).await;
+            match &road {
+                Road::Connection(link) => send(link, durability, group).await,
+                #[cfg(feature = "redis-cluster")]
+                Road::Node(node) => node.send(durability, group).await,
+            }
         }
     }
 }
@@ -132,20 +152,25 @@ impl Drop for Driver {
     /// Its runtime has ended under it: those who wait on another runtime are told.
     fn drop(&mut self) {
         if !self.ended {
-            *self.live.groups().state() = State::default();
+            *self.groups.state() = State::default();
         }
     }
 }
 
-async fn send(link: &Link, durability: Durability, group: Vec<Member>) {
+/// The commands of a group, the wait that follows them, and who waits for the replies.
+pub(super) fn packed(durability: Durability, group: Vec<Member>) -> (Pipeline, Cmd, Vec<Caller>) {
     let until = group.iter().map(|member| member.until).min().unwrap_or_default();
-    let mut pipeline = Pipeline::with_capacity(group.len());
+    let mut pipeline = Pipeline::with_capacity(group.len() + 1);
     let mut callers = Vec::with_capacity(group.len());
     for member in group {
         pipeline.add_command(member.command);
         callers.push(member.answer);
     }
-    let wait = durability.wait(patience(until));
+    (pipeline, durability.wait(patience(until)), callers)
+}
+
+async fn send(link: &Link, durability: Durability, group: Vec<Member>) {
+    let (pipeline, wait, callers) = packed(durability, group);
     let (given, proof) = watch::channel(None);
     let (mut first, mut second) = (link.clone(), link.clone());
     let mut handed_out = pin!(async {
@@ -166,9 +191,9 @@ async fn send(link: &Link, durability: Durability, group: Vec<Member>) {
     given.send_replace(Some(waited.and_then(|waited| judge(durability, &waited))));
 }
 
-fn hand_out(
+pub(super) fn hand_out(
     replies: RedisResult<Vec<RedisResult<Value>>>,
-    callers: Vec<oneshot::Sender<RedisResult<(Value, Proof)>>>,
+    callers: Vec<Caller>,
     proof: &Proof,
 ) {
     // A caller that has gone leaves its reply behind.
@@ -183,15 +208,15 @@ fn hand_out(
 }
 
 /// How long to wait for the replicas: the verdict has to come before the caller gives up.
-fn patience(until: Duration) -> Duration {
+pub(super) fn patience(until: Duration) -> Duration {
     until.saturating_sub(ServerTime::here()) * 3 / 4
 }
 
-fn judge(durability: Durability, waited: &Value) -> RedisResult<bool> {
+pub(super) fn judge(durability: Durability, waited: &Value) -> RedisResult<bool> {
     durability.is_reached(waited).ok_or_else(abandoned)
 }
 
 /// Nothing is known of the call.
-fn abandoned() -> RedisError {
+pub(super) fn abandoned() -> RedisError {
     io::Error::from(io::ErrorKind::BrokenPipe).into()
 }

@@ -138,7 +138,7 @@ const CANARIES: usize = 64;
 pub(super) type Told = (String, RedisResult<Value>);
 
 /// An error reply as an error.
-fn refused(reply: Value) -> RedisResult<Value> {
+pub(super) fn refused(reply: Value) -> RedisResult<Value> {
     match reply {
         Value::ServerError(error) => Err(error.into()),
         reply => Ok(reply),

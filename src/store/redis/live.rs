@@ -7,6 +7,8 @@ use redis::ConnectionAddr;
 use super::group::Groups;
 use super::link::Link;
 use super::server_time::ServerTime;
+#[cfg(feature = "redis-cluster")]
+use super::shards::Shards;
 use super::source::Connected;
 
 /// A connection. Clones of it share one socket.
@@ -30,7 +32,9 @@ struct Shared {
     lacks_ifeq: AtomicBool,
     /// Whether the canary was looked for on it.
     visited: AtomicBool,
-    groups: Groups,
+    groups: Arc<Groups>,
+    #[cfg(feature = "redis-cluster")]
+    shards: Arc<Shards>,
 }
 
 impl Live {
@@ -45,7 +49,9 @@ impl Live {
                 renewing: AtomicBool::new(false),
                 lacks_ifeq: AtomicBool::new(false),
                 visited: AtomicBool::new(false),
-                groups: Groups::default(),
+                groups: Arc::default(),
+                #[cfg(feature = "redis-cluster")]
+                shards: Arc::default(),
             }),
         };
         live.hear();
@@ -111,7 +117,13 @@ impl Live {
     }
 
     /// The calls that are followed by a wait for replicas.
-    pub(super) fn groups(&self) -> &Groups {
+    pub(super) fn groups(&self) -> &Arc<Groups> {
         &self.shared.groups
+    }
+
+    /// The same for each node of a Cluster.
+    #[cfg(feature = "redis-cluster")]
+    pub(super) fn shards(&self) -> &Arc<Shards> {
+        &self.shared.shards
     }
 }

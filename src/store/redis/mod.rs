@@ -98,6 +98,8 @@ mod scripts;
 #[cfg(feature = "redis-sentinel")]
 mod sentinels;
 mod server_time;
+#[cfg(feature = "redis-cluster")]
+mod shards;
 mod source;
 mod tune;
 mod verify;

@@ -97,6 +97,34 @@ async fn w10_who_waits_through_a_fail_over_gets_the_answer() {
 }
 
 #[tokio::test]
+async fn w10_who_waits_through_a_fail_over_of_a_cluster_gets_the_answer() {
+    let mut cluster = RedisCluster::with_replicas(Kind::Redis, &[]);
+    let ledger = Ledger::new();
+    let flags = ["--in-flight", "wait:30000", "--lease-ms", "8000", "--ledger", ledger.path()];
+    let servers = [(); 2].map(|()| Process::start(&cluster.url(), &flags));
+    // Some of them are on the node that is killed.
+    let keys: Vec<_> = (0..6).map(|number| format!("key-{number}")).collect();
+    let (mut clients, mut waiters) = (Vec::new(), Vec::new());
+    for key in &keys {
+        let mut client = servers[0].http().connect().await;
+        client.write(slow(5000, key)).await;
+        eventually(|| ledger.starts(key) == [1]).await;
+        clients.push(client);
+        let (server, request) = (servers[1].http(), slow(5000, key));
+        waiters.push(tokio::spawn(async move { server.send(&request).await }));
+    }
+    pause(300).await;
+    cluster.nodes[0].kill();
+    cluster.await_failover(0).await;
+    for ((key, mut client), waiter) in keys.iter().zip(clients).zip(waiters) {
+        let first = client.read().await;
+        assert_eq!(first.status, 200);
+        waiter.await.expect("an answer").is_replay_of_stored(&first);
+        assert_eq!(ledger.starts(key), [1]);
+    }
+}
+
+#[tokio::test]
 async fn w10_an_answer_is_stored_although_a_node_of_the_cluster_is_killed_while_the_handler_runs() {
     let mut cluster = RedisCluster::with_replicas(Kind::Redis, &[]);
     let server =

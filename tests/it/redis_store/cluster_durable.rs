@@ -44,6 +44,40 @@ async fn a_claim_waits_for_the_replica_of_its_own_node() {
 }
 
 #[tokio::test]
+async fn claims_for_one_node_share_a_wait() {
+    let (cluster, store) = replicated(Kind::Redis);
+    let store = store.durability(Durability::replicas(1));
+    let waits = || {
+        let of = |node: &RedisServer| -> usize {
+            let statistics: String = node.query("INFO commandstats").expect("it answers");
+            let line = statistics.lines().find_map(|line| line.strip_prefix("cmdstat_wait:calls="));
+            line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or_default()
+        };
+        cluster.nodes[..3].iter().map(of).sum::<usize>()
+    };
+    // Alone, until it is known which node has which slots.
+    drop(start(&store).await);
+    let mut grouped = false;
+    for _ in 0..50 {
+        let before = waits();
+        join_all((0..300).map(|_| start(&store))).await;
+        grouped = waits() - before <= 60;
+        if grouped {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(grouped, "300 claims take at most 60 waits");
+    // A slot that moves away is noticed, and what is claimed in it still counts.
+    for slot in 0..20 {
+        cluster.migrate(slot, 0, 1);
+    }
+    for claim in join_all((0..300).map(|_| start(&store))).await {
+        complete(&store, &claim, "done").await;
+    }
+}
+
+#[tokio::test]
 async fn the_check_asks_every_master() {
     let (cluster, store) = replicated(Kind::Redis);
     let report = store.verify().await.expect("the masters are asked");
