@@ -56,7 +56,8 @@
 //!   outcome. The price: after a crash, a 500 or a pause longer than the lease it runs again, so its
 //!   effects must be safe to repeat. After [`Policy::max_attempts`] attempts that died without an
 //!   answer its outcome is unknown too.
-//! - Under both, all clients that get a definitive answer for a key get the same one, a record is only
+//! - Under both, all clients that get a definitive answer for a key get the same one (but for an
+//!   answer that is marked `unstored`, as the store was down when it was ready), a record is only
 //!   written by the claim that owns it, and a claim whose handler outlives its lease keeps it by
 //!   renewal.
 //! - Under both, a client that goes away does not stop the handler, and its retry gets the answer.
