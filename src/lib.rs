@@ -24,13 +24,14 @@
 //! | retry while the first one runs | 409 | `Retry-After` | problem [`in-progress`](problems#in-progress) |
 //! | the same, where the policy is to [wait](InFlight::wait) | the first one's | as for a retry after completion | the same bytes |
 //! | same key, other request | 422 | | problem [`key-reused`](problems#key-reused) |
-//! | bad key, two keys | 400 | `Link` | problem [`key-invalid`](problems#key-invalid) |
-//! | no key where one is required | 400 | `Link` | problem [`key-missing`](problems#key-missing) |
-//! | the handler's process died | 409, or it runs again | | problem [`outcome-unknown`](problems#outcome-unknown) |
+//! | bad key, two keys | 400 | | problem [`key-invalid`](problems#key-invalid) |
+//! | no key where one is required | 400 | | problem [`key-missing`](problems#key-missing) |
+//! | body over 1 MiB with a key | 413 | | problem [`request-too-large`](problems#request-too-large) |
+//! | the handler's process died | 409, or what [a hook](Policy::on_abandoned) has found out, or it runs again | | problem [`outcome-unknown`](problems#outcome-unknown) |
 //! | the response was too large to keep, or a stream | 409 | `Location`, `ETag` | problem [`result-unavailable`](problems#result-unavailable) |
 //! | the handler panicked | 500 | | problem [`handler-failed`](problems#handler-failed) |
 //! | more wait or run than may | 503 | `Retry-After` | problem [`too-many-waiters`](problems#too-many-waiters), [`too-many-in-flight`](problems#too-many-in-flight) |
-//! | the store is down | 503 | `Retry-After` | problem [`store-unavailable`](problems#store-unavailable) |
+//! | the store cannot protect the request | 503 | `Retry-After` | problem [`store-unavailable`](problems#store-unavailable) |
 //! | the store goes down while the handler runs | the handler's | the handler's; `Idempotency-Status: unstored` | the handler's; stored when the store is back, if that is before [`Policy::max_run`] has passed |
 //!
 //! # The life of a key
@@ -55,14 +56,16 @@
 //!   outcome. The price: after a crash, a 500 or a pause longer than the lease it runs again, so its
 //!   effects must be safe to repeat. After [`Policy::max_attempts`] attempts that died without an
 //!   answer its outcome is unknown too.
-//! - Under both, all clients that get a definitive answer for a key get the same one, a record is only
+//! - Under both, all clients that get a definitive answer for a key get the same one (but for an
+//!   answer that is marked `unstored`, as the store was down when it was ready), a record is only
 //!   written by the claim that owns it, and a claim whose handler outlives its lease keeps it by
 //!   renewal.
 //! - Under both, a client that goes away does not stop the handler, and its retry gets the answer.
 //!
 //! Not guaranteed: exactly-once effects, which need the record and the effect in one transaction;
 //! anything after the retention; anything that the store forgets ([`MemoryStore`] forgets when the
-//! process ends; Redis forgets what it had not yet copied when a replica takes over).
+//! process ends; Redis forgets what it had not yet copied when a replica takes over, unless its store
+//! has a `durability`).
 //! [`RunningClaim`] gives a handler what it needs to close the rest of the gap: an ordered
 //! [fence token](RunningClaim::fence) and [derived keys](RunningClaim::derived_key).
 //!
@@ -73,7 +76,10 @@
 //! | `axum` | yes | matched routes, original paths of nested routers, the [`RunningClaim`] extractor |
 //! | `json` | no | fingerprints of canonical JSON |
 //! | `near-cache` | no | a cache in front of a store, so that a storm of replays costs the store nothing |
-//! | `redis` | no | the Redis store |
+//! | `redis` | no | the Redis store, on one server |
+//! | `redis-sentinel` | no | the same on the master that Sentinels name |
+//! | `redis-cluster` | no | the same on a Cluster |
+//! | `redis-tls` | no | the same by TLS; the program chooses the cryptography |
 //!
 //! # When not to use it
 //!

@@ -181,7 +181,7 @@ fn store(value: &str) -> Result<StoreOption, String> {
         "postgres" | "postgresql" | "dynamodb" | "file" => {
             Err(format!("there is no store for `{scheme}:` yet"))
         }
-        _ => Err("no such store; there are `memory` and `redis://host:port`".into()),
+        _ => Err("no such store; there are `memory` and `redis://`, see --help".into()),
     }
 }
 
@@ -192,7 +192,8 @@ fn redis(address: &str) -> Result<StoreOption, String> {
 
 #[cfg(not(feature = "redis"))]
 fn redis(_: &str) -> Result<StoreOption, String> {
-    Err("this store needs the feature `redis`, which is not compiled in".into())
+    Err("this store needs the feature `redis`, which is not compiled in: add `--features redis`"
+        .into())
 }
 
 fn method(name: &str) -> Result<Method, String> {
@@ -214,7 +215,9 @@ fn durability(value: &str) -> Result<DurabilityOption, String> {
     };
     let replicas = match memory.split_once(':') {
         None if memory == "local" => 0,
-        Some(("replicas", count)) => count.parse().map_err(|error| format!("{error}"))?,
+        Some(("replicas", count)) => {
+            count.parse().map_err(|error| format!("use a number of replicas: {error}"))?
+        }
         _ => return Err("use `local`, `replicas:N`, `local+disk` or `replicas:N+disk`".into()),
     };
     Ok(DurabilityOption { replicas, on_disk })
@@ -232,5 +235,6 @@ fn fingerprint(value: &str) -> Result<FingerprintPolicy, String> {
 }
 
 fn millis(value: &str) -> Result<Duration, String> {
-    value.parse().map(Duration::from_millis).map_err(|error| format!("{error}"))
+    let millis = value.parse().map(Duration::from_millis);
+    millis.map_err(|error| format!("use a number of milliseconds: {error}"))
 }

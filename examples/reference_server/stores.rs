@@ -47,7 +47,10 @@ fn durability(DurabilityOption { replicas, on_disk }: DurabilityOption) -> Durab
 async fn check(store: Arc<RedisStore>) {
     match store.verify().await {
         Ok(report) => eprintln!("{report}"),
-        Err(error) => eprintln!("warning: the store cannot be checked: {error}"),
+        Err(error) => {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            eprintln!("warning: the store cannot be checked: {error}{cause}");
+        }
     }
 }
 

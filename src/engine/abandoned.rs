@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::protocol::{FenceToken, Fingerprint, Found, IdempotencyKey, Outcome, Slot};
 
-/// A claim whose lease has lapsed without an outcome: its process died, or stands still. For
-/// [`Policy::on_abandoned`](crate::Policy::on_abandoned).
+/// A claim whose lease has lapsed without an outcome: its process died, stands still, or could not
+/// reach the store for so long. For [`Policy::on_abandoned`](crate::Policy::on_abandoned).
 ///
 /// `Debug` shows neither key nor tenant.
 #[derive(Clone)]

@@ -128,7 +128,8 @@ impl Builder {
         self
     }
 
-    /// How long the store may take to answer, repeats included; the default is 1 second.
+    /// How long the store may take to answer, repeats included; the default is 1 second. A store that
+    /// is down costs a request no more than that before the handler, and as much after it.
     #[must_use]
     pub const fn store_timeout(mut self, timeout: Duration) -> Self {
         self.store_timeout = timeout;
@@ -137,7 +138,8 @@ impl Builder {
 
     /// How many requests may wait for the answer of another one
     /// ([`InFlight::wait`](crate::InFlight::wait)), for one key and in all; the default is 1,000 and
-    /// 10,000. The next one gets 503 `too-many-waiters` at once.
+    /// 10,000. The next one gets 503 `too-many-waiters` at once. Each holds its body, so this and
+    /// [`Policy::request_limit`] bound the memory that they take.
     #[must_use]
     pub const fn max_waiters(mut self, per_key: usize, total: usize) -> Self {
         self.limits.waiters = WaiterLimits { per_key, total };
@@ -146,7 +148,7 @@ impl Builder {
 
     /// How many keyed requests may run at once in this process; the default is no limit. The next
     /// one gets 503 `too-many-in-flight`, and replays still work. Handlers outlive their
-    /// connections, so a limit outside the layer does not see all of them.
+    /// connections, so a limit outside the layer does not see all of them. With 0 none runs.
     #[must_use]
     pub const fn max_in_flight(mut self, limit: usize) -> Self {
         self.limits.in_flight = Some(limit);

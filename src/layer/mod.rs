@@ -140,7 +140,9 @@
 //!  INFO refused slot=3a48be4d396a807d code="key-reused"
 //!  WARN the claim was lost while the handler ran slot=3a48be4d396a807d
 //!  INFO abandoned slot=3a48be4d396a807d attempt=1
+//!  WARN begin failed slot=3a48be4d396a807d error=begin failed: the store did not answer in time
 //! ```
+//!
 //! The handler runs in a span `idempotency` with the slot and the attempt number.
 
 mod body;

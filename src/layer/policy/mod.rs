@@ -145,6 +145,10 @@ impl Policy {
     /// asks again. The hook is stopped after [`max_run`](Self::max_run); if it is, or panics, the
     /// claim is still unknown. It runs while the client waits, so it should be quick.
     ///
+    /// Where the process of the claim was paused or cut off from the store, its handler may still be
+    /// running, or have answered its client with `Idempotency-Status: unstored`. What the hook answers
+    /// counts, and a handler that is run again runs beside it.
+    ///
     /// ```
     /// use http::Response;
     /// use tower_idempotency::{Policy, Recovery};

@@ -17,7 +17,9 @@ impl RedisStore {
     ) -> Result<Reply, Error> {
         if self.when_emptied == Emptied::Refuse && self.canary.is_emptied() {
             let error = Error::new(ErrorKind::Refused, Operation::Begin, Effect::None);
-            return Err(error.with_source("Redis was emptied, and nobody has acknowledged it yet"));
+            return Err(
+                error.with_source("Redis was emptied: find out why, then acknowledge_emptied")
+            );
         }
         // While claims wait in vain for replicas, what is in a slot can still be told at once.
         if self.fell_short.load(Ordering::Relaxed)

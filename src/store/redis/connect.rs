@@ -33,9 +33,12 @@ impl RedisStore {
     /// | `redis+cluster://user:password@host:6379,host:6379` | a Cluster with these nodes and all others that they know | `redis-cluster` |
     /// | `rediss://…`, `rediss+sentinel://…`, `rediss+cluster://…` | the same by TLS | `redis-tls` |
     ///
-    /// With TLS the program chooses the cryptography: it installs a `CryptoProvider` of rustls
-    /// before the first request. The certificates of the system are trusted; for others, and for
-    /// Sentinels that ask for a password, there are constructors which take a client.
+    /// `valkey` can stand for `redis`, and `valkeys` for `rediss`.
+    ///
+    /// With TLS the program chooses the cryptography: it installs a `CryptoProvider` of rustls before
+    /// the first request, as `rustls::crypto::ring::default_provider().install_default()` does. The
+    /// certificates of the system are trusted; for others, and for Sentinels that ask for a password,
+    /// there are constructors which take a client.
     ///
     /// ```
     /// use tower_idempotency::RedisStore;

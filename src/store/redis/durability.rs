@@ -7,7 +7,8 @@ use super::RedisStore;
 /// How much of Redis must have a claim before its request runs.
 ///
 /// A claim that is lost lets a retry run a second time. Only claims need this: a *completed* record
-/// that is lost makes its retries `outcome-unknown`, as long as the claim is not lost with it.
+/// that is lost makes its retries `outcome-unknown` (at least once, they run again), as long as the
+/// claim is not lost with it.
 ///
 /// What each setting can still lose, if one thing fails and the replica that knows most becomes the
 /// new master:
@@ -15,13 +16,14 @@ use super::RedisStore;
 /// | | the master is killed | the master is cut off | a power cut at the master |
 /// |---|---|---|---|
 /// | `local()` | what the replicas had not received | all that it goes on to claim | what is not on its disk: the last second with `appendfsync everysec`, nothing with `always` |
-/// | `local().on_disk()` | the same | the same | nothing |
+/// | `local().on_disk()` | the same | the same | nothing, if it comes back |
 /// | `replicas(n)` | nothing | nothing | nothing, if a replica takes over; if the master restarts, as `local()` |
 /// | `replicas(n).on_disk()` | nothing | nothing | nothing, even if the power of all of them is cut |
 ///
 /// "Nothing" for `replicas(n)` is for one master and up to `n - 1` of those replicas failing. A
 /// fail-over that picks a replica which knows less than another loses what it does not know: to be
-/// certain, wait for all of them.
+/// certain, wait for all of them. Who waits for all is refused while one is missing, and a fail-over
+/// takes one away: `replicas(1)` goes on after a fail-over only if there are two.
 ///
 /// One wait covers all claims that were sent before it on its connection. While one is under way
 /// further claims collect, and go together; on a Cluster, those for one node. While slots of a

@@ -139,7 +139,9 @@ const LOOKS: usize = 3;
 /// It connects when it is first used and again whenever the connection is lost, so a server can
 /// start and stay up while Redis is down. It holds two connections: a storm of new requests on the
 /// one cannot keep running work from storing its outcome on the other. Once somebody waits for a
-/// running request there is a third, on which Redis tells of changes.
+/// running request there is a third, on which Redis tells of changes; with a [`Durability`] there is one
+/// more, on which claims wait. While Redis is down, calls make it try to connect less and less often, but
+/// at least every half second.
 ///
 /// ```
 /// use tower_idempotency::store::RedisStore;

@@ -85,8 +85,8 @@ impl RedisStore {
     /// ```
     ///
     /// # Errors
-    /// If there is a concern, with all of them as the [`source`](std::error::Error::source); or if
-    /// the server cannot be asked.
+    /// If there is a concern, with all of them as the [`source`](std::error::Error::source), whose
+    /// `Display` says what to do; or if the server cannot be asked.
     pub async fn require_safe(self) -> Result<Self, Error> {
         let report = self.verify().await?;
         if report.concerns().next().is_none() {

@@ -1,6 +1,6 @@
 //! The store contract as tables of cases, run against the memory store, a real Redis, a Valkey
-//! and a Cluster, and against the first two behind a near cache. No case takes a record away that was replayed before, so none
-//! comes out differently behind a cache.
+//! and a Cluster, and against the first two behind a near cache. No case takes a record away that was
+//! replayed before, so none comes out differently behind a cache.
 //!
 //! A case is a list of steps: what is done, and what must come back. Leases and retentions that
 //! are meant to end within a case are short, all others so long that they never do; so nothing here
