@@ -41,8 +41,8 @@ pub(crate) struct Options {
     pub(crate) in_flight: InFlight,
 
     /// How many requests may wait for one key, and in all.
-    #[arg(long, value_name = "KEY,TOTAL", value_delimiter = ',', num_args = 2)]
-    pub(crate) max_waiters: Option<Vec<usize>>,
+    #[arg(long, value_name = "KEY,TOTAL", value_parser = waiters)]
+    pub(crate) max_waiters: Option<(usize, usize)>,
 
     /// How many keyed requests may run at once.
     #[arg(long, value_name = "COUNT")]
@@ -221,6 +221,12 @@ fn durability(value: &str) -> Result<DurabilityOption, String> {
         _ => return Err("use `local`, `replicas:N`, `local+disk` or `replicas:N+disk`".into()),
     };
     Ok(DurabilityOption { replicas, on_disk })
+}
+
+fn waiters(value: &str) -> Result<(usize, usize), String> {
+    let number = |text: &str| text.parse().map_err(|error| format!("{error}"));
+    let (per_key, total) = value.split_once(',').ok_or("use two numbers, such as `1000,10000`")?;
+    Ok((number(per_key)?, number(total)?))
 }
 
 fn fingerprint(value: &str) -> Result<FingerprintPolicy, String> {

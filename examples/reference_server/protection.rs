@@ -25,7 +25,7 @@ pub(crate) fn layer(
         Some(answer) => recovering(policy(options), answer, executions),
     };
     let mut builder = stores::builder(options, tenant())?.policy(policy);
-    if let Some(&[per_key, total]) = options.max_waiters.as_deref() {
+    if let Some((per_key, total)) = options.max_waiters {
         builder = builder.max_waiters(per_key, total);
     }
     if let Some(limit) = options.max_in_flight {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::Notify;
 
-use super::call::GRACE;
+use super::call::{Chain, GRACE};
 use super::{Engine, Held};
 use crate::protocol::Reply;
 
@@ -152,6 +152,7 @@ async fn renew(engine: Arc<Engine>, held: Arc<Held>) {
         }
         Ok(Ok(_)) | Err(_) => tracing::warn!(slot = %held.slot(), "the lease was not renewed"),
         Ok(Err(error)) => {
+            let error = Chain(&error);
             tracing::warn!(slot = %held.slot(), %error, "the lease was not renewed");
         }
     }

@@ -186,6 +186,9 @@ impl Builder {
         if self.store_timeout.is_zero() {
             return Err(InvalidConfig::NoTime);
         }
+        if self.limits.in_flight == Some(0) || self.limits.in_flight_per_tenant == Some(0) {
+            return Err(InvalidConfig::NoRoom);
+        }
         let name = |name: &str| {
             HeaderName::from_bytes(name.as_bytes()).map_err(|_| InvalidConfig::HeaderName)
         };

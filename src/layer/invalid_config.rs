@@ -18,6 +18,8 @@ pub enum InvalidConfig {
     },
     /// A lease, a time limit, a wait or a timeout is zero.
     NoTime,
+    /// A limit lets no request run at all.
+    NoRoom,
     /// Not a header name, or none at all.
     HeaderName,
 }
@@ -36,6 +38,7 @@ impl fmt::Display for InvalidConfig {
             Self::NoTime => {
                 f.write_str("lease, max_run, a wait and the store timeout must not be zero")
             }
+            Self::NoRoom => f.write_str("max_in_flight must let at least one request run"),
             Self::HeaderName => f.write_str("at least one valid header name is needed"),
         }
     }

@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Unsupported,
     /// The slot holds something that is not a record.
     Corrupt,
+    /// The store works, and would lose records: its check has found out why.
+    Unsafe,
     /// The store refused the call: wrong credentials, missing rights, an unexpected answer.
     Refused,
 }
@@ -138,6 +140,7 @@ impl fmt::Display for Error {
             ErrorKind::ReadOnly => "the store refuses writes: it is a replica",
             ErrorKind::Unsupported => "the record was written by a newer release",
             ErrorKind::Corrupt => "the slot holds something that is not a record",
+            ErrorKind::Unsafe => "the store would lose records",
             ErrorKind::Refused => "the store refused the call",
         };
         write!(f, "{} failed: {reason}", self.operation)

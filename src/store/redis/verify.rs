@@ -92,7 +92,7 @@ impl RedisStore {
         if report.concerns().next().is_none() {
             return Ok(self);
         }
-        let error = Error::new(ErrorKind::Refused, Operation::Verify, Effect::None);
+        let error = Error::new(ErrorKind::Unsafe, Operation::Verify, Effect::None);
         Err(error.with_source(Unsafe(report)))
     }
 }

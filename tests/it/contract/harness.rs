@@ -52,6 +52,10 @@ impl Redis {
         Self::at(&crate::support::redis::shared_valkey().url())
     }
 
+    pub fn sentinel() -> Self {
+        Self::at(&crate::support::sentinel::shared().url())
+    }
+
     pub fn cluster() -> Self {
         Self::at(&crate::support::cluster::shared().url())
     }

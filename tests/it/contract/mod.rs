@@ -1,6 +1,6 @@
-//! The store contract as tables of cases, run against the memory store, a real Redis, a Valkey
-//! and a Cluster, and against the first two behind a near cache. No case takes a record away that was
-//! replayed before, so none comes out differently behind a cache.
+//! The store contract as tables of cases, run against the memory store, a real Redis, a Valkey, the
+//! master that Sentinels name and a Cluster, and against the first two behind a near cache. No case
+//! takes a record away that was replayed before, so none comes out differently behind a cache.
 //!
 //! A case is a list of steps: what is done, and what must come back. Leases and retentions that
 //! are meant to end within a case are short, all others so long that they never do; so nothing here
@@ -22,6 +22,7 @@ macro_rules! contract {
         contract!(@$kind memory, Memory::new(); $($name)*);
         contract!(@$kind redis, Redis::new(); $($name)*);
         contract!(@$kind valkey, Redis::valkey(); $($name)*);
+        contract!(@$kind sentinel, Redis::sentinel(); $($name)*);
         contract!(@$kind cluster, Redis::cluster(); $($name)*);
         contract!(@$kind near_memory, Memory::near(); $($name)*);
         contract!(@$kind near_redis, Redis::near(); $($name)*);
