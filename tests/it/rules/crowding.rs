@@ -6,7 +6,7 @@ use http::StatusCode;
 use tokio::task::JoinHandle;
 use tower_idempotency::protocol::Ran;
 use tower_idempotency::store::Store as _;
-use tower_idempotency::{IdempotencyLayer, InFlight, Policy, Tenant};
+use tower_idempotency::{IdempotencyLayer, InFlight, InvalidConfig, Policy, Tenant};
 
 use crate::support::any_store::{AnyStore, on_every_store};
 use crate::support::app::{App, Run, eventually, layer, pause};
@@ -98,4 +98,15 @@ async fn a_request_that_waits_needs_no_room_while_it_waits() {
     store.release(claim.attempt(), Ran::No, within, within).await.expect("it is released");
     let answers = [waiting.await.expect("an answer"), another.await.expect("an answer")];
     assert!(answers.iter().all(|answer| answer.text() == "3"), "{answers:?}");
+}
+
+#[tokio::test]
+async fn limits_and_waits_that_let_nothing_through_are_refused() {
+    let store = AnyStore::memory();
+    let none = layer(&store).max_in_flight(0).build();
+    assert_eq!(none.err(), Some(InvalidConfig::NoRoom));
+    let none = layer(&store).max_in_flight_per_tenant(0).build();
+    assert_eq!(none.err(), Some(InvalidConfig::NoRoom));
+    let policy = Policy::new().in_flight(InFlight::wait(Duration::ZERO));
+    assert_eq!(layer(&store).policy(policy).build().err(), Some(InvalidConfig::NoTime));
 }
