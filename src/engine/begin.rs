@@ -142,7 +142,7 @@ impl Engine {
                     Refused::Found(_, found) => answer(found),
                     Refused::Because(rejection) => Answer::Reject(rejection),
                 };
-                ticket.announce(&answer);
+                ticket.announce(&answer, &attempt.fingerprint);
                 Admission::Answer(answer)
             }
         }

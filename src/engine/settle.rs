@@ -23,7 +23,7 @@ impl Engine {
     ) -> Settled {
         if let Proof::None { recorded } = held.proof {
             // Those who wait here would only run unprotected as well.
-            announce(ticket, &conclusion);
+            announce(ticket, &held, &conclusion);
             if recorded {
                 let size = match &conclusion {
                     Conclusion::Keep(outcome) => outcome.size(),
@@ -44,7 +44,7 @@ impl Engine {
         }
         match self.settle_call(&held, &conclusion).await {
             Ok(Reply::Applied) => {
-                announce(ticket, &conclusion);
+                announce(ticket, &held, &conclusion);
                 Settled::Answer
             }
             Ok(Reply::Fenced(found)) => {
@@ -69,7 +69,7 @@ impl Engine {
         };
         let answer = awaited.unwrap_or_else(|| answer(found));
         if let Answer::Replay(..) = answer {
-            ticket.announce(&answer);
+            ticket.announce(&answer, &held.claim.attempt().fingerprint);
         }
         answer
     }
@@ -103,7 +103,7 @@ impl Engine {
         let engine = Arc::clone(self);
         self.work.spawn(async move {
             if engine.settle_late(&held, &conclusion).await {
-                announce(ticket, &conclusion);
+                announce(ticket, &held, &conclusion);
             }
         });
     }
@@ -200,8 +200,9 @@ impl Engine {
 }
 
 /// Gives those who wait the outcome that the record has now. A freed key has none: the next asks.
-fn announce(ticket: Ticket, conclusion: &Conclusion) {
+fn announce(ticket: Ticket, held: &Held, conclusion: &Conclusion) {
     if let Conclusion::Keep(outcome) = conclusion {
-        ticket.announce(&Answer::Replay(outcome.clone(), Duration::ZERO));
+        let answer = Answer::Replay(outcome.clone(), Duration::ZERO);
+        ticket.announce(&answer, &held.claim.attempt().fingerprint);
     }
 }

@@ -43,7 +43,7 @@ impl Engine {
                 left.run_until_cancelled(tokio::time::sleep(pause.min(LONGEST_PAUSE))).await;
             }
             if let (Some(ticket), Some(answer)) = (aside.ticket(), answer) {
-                ticket.announce(&answer);
+                ticket.announce(&answer, &attempt.fingerprint);
             }
         });
     }

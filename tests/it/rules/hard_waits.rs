@@ -1,0 +1,46 @@
+//! Hard cases of waiting for the answer of another request.
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tower_idempotency::store::Operation;
+use tower_idempotency::{FingerprintPolicy, InFlight, Policy};
+
+use crate::support::any_store::AnyStore;
+use crate::support::app::{App, layer_with, pause};
+use crate::support::faulty_store::{Fault, FaultyStore};
+use crate::support::http::{Answer, Ask, keyed};
+
+fn waiting(seconds: u64) -> Policy {
+    Policy::new().in_flight(InFlight::wait(Duration::from_secs(seconds)))
+}
+
+fn in_background(app: &App, ask: &Ask) -> JoinHandle<Answer> {
+    let (app, ask) = (app.clone(), ask.clone());
+    tokio::spawn(async move { app.send(ask).await })
+}
+
+#[tokio::test]
+async fn rule_13_what_an_older_record_says_is_not_for_all_that_are_equal_today() {
+    let [same, other] = ["{\"a\":1}", "{ \"a\": 1 }"].map(|body| {
+        let json = keyed("k").header("content-type", "application/json");
+        json.body(body)
+    });
+    for [asks, waits] in [[&same, &other], [&other, &same]] {
+        let inner = AnyStore::memory();
+        let first = App::counting(layer_with(&inner, Policy::new())).await.send(&same).await;
+        let store = FaultyStore::new(&inner);
+        let policy = waiting(10).fingerprint(FingerprintPolicy::json());
+        let app = App::counting(layer_with(&store, policy)).await;
+        store.fault(Operation::Begin, Fault::Delays(Duration::from_millis(200)));
+        let asks_first = in_background(&app, asks);
+        pause(50).await;
+        let waits = app.send(waits).await;
+        let asks_first = asks_first.await.expect("an answer");
+        let [of_same, of_other] =
+            if asks.body == same.body { [asks_first, waits] } else { [waits, asks_first] };
+        of_same.is_replay_of(&first);
+        of_other.is_refused(422, "key-reused");
+        assert_eq!(app.runs(), 0);
+    }
+}
