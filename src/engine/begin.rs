@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::abandoned::Lapsed;
 use super::admission::{Admission, Admitted, Asking, Refused, unable};
-use super::call::{Call, GRACE};
+use super::call::Call;
 use super::recovery::Recovered;
 use super::running::Proof;
 use super::wait::Ticket;
@@ -102,9 +102,7 @@ impl Engine {
     async fn refuse_without_room(&self, asking: &mut Asking<'_>) -> Refused {
         let no_room = || Refused::Because(Rejection::too_many_in_flight());
         let slot = asking.attempt.slot;
-        let look = self.store.look(slot, self.store_timeout);
-        let within = self.store_timeout.saturating_add(GRACE);
-        let Ok(Ok(seen)) = tokio::time::timeout(within, look).await else { return no_room() };
+        let Some(seen) = self.look(slot).await else { return no_room() };
         let Some(record) = seen.record else { return no_room() };
         let mut found = record.seen_by(&asking.attempt, seen.now);
         if let Found::OtherScheme(scheme) = &found

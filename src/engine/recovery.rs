@@ -5,7 +5,6 @@ use rand::RngExt as _;
 
 use super::abandoned::{Abandoned, Finding, Lapsed, Recover};
 use super::admission::{Asking, Refused, unable};
-use super::call::GRACE;
 use super::running::Proof;
 use super::wait::Ticket;
 use super::{Conclusion, Engine, Held, Rejection, Run, supervise};
@@ -105,9 +104,7 @@ impl Engine {
 
     /// Sees that the claim is still abandoned; what else is in the slot is the answer.
     async fn look_again(&self, attempt: &Attempt, fence: FenceToken) -> Result<(), Refused> {
-        let look = self.store.look(attempt.slot, self.store_timeout);
-        let within = self.store_timeout.saturating_add(GRACE);
-        let Ok(Ok(seen)) = tokio::time::timeout(within, look).await else {
+        let Some(seen) = self.look(attempt.slot).await else {
             return Err(Refused::Because(Rejection::unavailable()));
         };
         let abandoned = seen.running(fence).is_none()

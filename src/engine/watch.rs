@@ -59,6 +59,12 @@ impl Engine {
         outcome(&seen, attempt)
     }
 
+    /// What a slot holds now, if the store tells.
+    pub(super) async fn look(&self, slot: Slot) -> Option<Seen> {
+        let look = self.store.look(slot, self.store_timeout);
+        tokio::time::timeout(self.store_timeout.saturating_add(GRACE), look).await.ok()?.ok()
+    }
+
     /// What a slot holds once that is no longer this running claim, however long it takes.
     async fn watched(&self, slot: Slot, fence: FenceToken) -> Seen {
         let mut pause = FIRST_PAUSE;
@@ -78,7 +84,7 @@ impl Engine {
 }
 
 /// The outcome in a slot, if it is one for this attempt.
-fn outcome(seen: &Seen, attempt: &Attempt) -> Option<Answer> {
+pub(super) fn outcome(seen: &Seen, attempt: &Attempt) -> Option<Answer> {
     match seen.record.as_ref()?.seen_by(attempt, seen.now) {
         Found::Completed { outcome, age } => Some(Answer::Replay(outcome, age)),
         _ => None,
