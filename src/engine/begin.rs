@@ -25,7 +25,8 @@ impl Engine {
             match self.recover(&asking, recover, lapsed).await {
                 Recovered::Rerun(question) => {
                     asking.attempt.guarantee = Guarantee::AtLeastOnce;
-                    asking.attempt.max_attempts = u32::MAX;
+                    // It is of that claim only that the application has been asked.
+                    asking.attempt.max_attempts = lapsed.attempt.saturating_add(1);
                     sent = self.clock.monotonic();
                     let again = self.begin_call(&asking.attempt).await;
                     (result, lost) = (again.result, lost | again.lost);

@@ -2,20 +2,48 @@
 //! became of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Response;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tower_idempotency::protocol::Attempt;
 use tower_idempotency::store::{ErrorKind, Operation};
-use tower_idempotency::{IdempotencyLayer, Policy, Recovery};
+use tower_idempotency::{Guarantee, IdempotencyLayer, Policy, Recovery};
 
 use crate::support::any_store::{AnyStore, on_every_store};
 use crate::support::app::{App, Run, eventually, layer_with, pause};
+use crate::support::attempt::attempt_of;
 use crate::support::faulty_store::{Fault, FaultyStore};
 use crate::support::http::{Answer, Ask, keyed};
 
 on_every_store![rule_24_a_worker_whose_claim_was_resolved_gives_the_answer_that_stands];
+
+/// A hook that gives its answer when it is told to.
+#[derive(Clone, Default)]
+struct Gate {
+    asked: Arc<AtomicUsize>,
+    open: Arc<Notify>,
+}
+
+impl Gate {
+    fn policy(&self, answer: Recovery) -> Policy {
+        let gate = self.clone();
+        Policy::new().on_abandoned(move |_| {
+            gate.asked.fetch_add(1, Ordering::SeqCst);
+            let (gate, answer) = (gate.clone(), answer.clone());
+            async move {
+                gate.open.notified().await;
+                answer
+            }
+        })
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
 
 fn known() -> Recovery {
     Recovery::Response(Response::new("the hook's".into()))
@@ -31,6 +59,15 @@ async fn numbered(layer: IdempotencyLayer) -> App {
         format!("attempt {}", run.claim.expect("a claim").attempt())
     })
     .await
+}
+
+/// Another server claims the slot of a request, or takes it over, and dies.
+async fn abandoned(store: &AnyStore, ask: &Ask) -> Attempt {
+    let mut attempt = attempt_of(ask, Duration::from_millis(50));
+    attempt.guarantee = Guarantee::AtLeastOnce;
+    drop(store.claimed(attempt.clone()).await);
+    pause(80).await;
+    attempt
 }
 
 async fn rule_24_a_worker_whose_claim_was_resolved_gives_the_answer_that_stands(inner: AnyStore) {
@@ -57,4 +94,22 @@ async fn rule_24_a_worker_whose_claim_was_resolved_gives_the_answer_that_stands(
     go.notify_one();
     worker.await.expect("an answer").is_replay_of(&resolved);
     frozen.send(keyed("k")).await.is_replay_of(&resolved);
+}
+
+#[tokio::test]
+async fn rule_23_a_hook_that_says_rerun_says_so_of_one_claim_only() {
+    let store = AnyStore::memory();
+    let gate = Gate::default();
+    let app = numbered(layer_with(&store, gate.policy(Recovery::Rerun))).await;
+    abandoned(&store, &keyed("k")).await;
+    let asks = in_background(&app, &keyed("k"));
+    eventually(|| gate.asked() == 1).await;
+    // A server without a hook takes over and dies as well: of its claim nobody has been asked.
+    abandoned(&store, &keyed("k")).await;
+    gate.open.notify_one();
+    asks.await.expect("an answer").is_refused(409, "outcome-unknown");
+    assert_eq!(app.runs(), 0);
+    gate.open.notify_one();
+    app.send(keyed("k")).await.is_first("attempt 3");
+    assert_eq!(gate.asked(), 2);
 }
