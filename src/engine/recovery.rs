@@ -147,11 +147,12 @@ impl Engine {
             Ok(Reply::Applied) => {
                 Refused::Found(attempt.slot, Found::Completed { outcome, age: Duration::ZERO })
             }
-            // An earlier copy of the call may have been the one that resolved it.
-            Ok(Reply::Fenced(Found::Completed { outcome, age })) => {
-                Refused::Found(attempt.slot, Found::Completed { outcome, age })
-            }
-            Ok(Reply::Fenced(found)) => Refused::Found(attempt.slot, found),
+            // An earlier copy of the call may have resolved it, or somebody has the slot now; even
+            // another request, to which the answer is not told.
+            Ok(Reply::Fenced(_)) => match self.look_again(attempt, fence).await {
+                Err(refused) => refused,
+                Ok(()) => Refused::Because(Rejection::unavailable()),
+            },
             failed => Refused::Because(unable(attempt, &failed)),
         }
     }

@@ -8,13 +8,13 @@ use std::time::Duration;
 use http::Response;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tower_idempotency::protocol::Attempt;
-use tower_idempotency::store::{ErrorKind, Operation};
+use tower_idempotency::protocol::{Attempt, Ran};
+use tower_idempotency::store::{ErrorKind, Operation, Store as _};
 use tower_idempotency::{Guarantee, IdempotencyLayer, Policy, Recovery};
 
 use crate::support::any_store::{AnyStore, on_every_store};
 use crate::support::app::{App, Run, eventually, layer_with, pause};
-use crate::support::attempt::attempt_of;
+use crate::support::attempt::{attempt_of, response};
 use crate::support::faulty_store::{Fault, FaultyStore};
 use crate::support::http::{Answer, Ask, keyed};
 
@@ -112,4 +112,22 @@ async fn rule_23_a_hook_that_says_rerun_says_so_of_one_claim_only() {
     gate.open.notify_one();
     app.send(keyed("k")).await.is_first("attempt 3");
     assert_eq!(gate.asked(), 2);
+}
+
+#[tokio::test]
+async fn rule_14_what_became_of_a_key_while_the_hook_ran_is_told_to_the_same_request_only() {
+    let store = AnyStore::memory();
+    let gate = Gate::default();
+    let app = numbered(layer_with(&store, gate.policy(known()))).await;
+    abandoned(&store, &keyed("k")).await;
+    let asks = in_background(&app, &keyed("k"));
+    eventually(|| gate.asked() == 1).await;
+    let later = abandoned(&store, &keyed("k")).await;
+    let within = Duration::from_secs(1);
+    store.release(&later, Ran::No, within, within).await.expect("it is released");
+    let another = attempt_of(&keyed("k").body("another"), within);
+    let another = store.claimed(another).await;
+    store.completed(&another, &response(200, "of another request")).await;
+    gate.open.notify_one();
+    asks.await.expect("an answer").is_refused(422, "key-reused");
 }
