@@ -38,24 +38,13 @@ impl Engine {
             Err(refused) => return Recovered::Refused(refused),
         };
         // Somebody may have answered between the look that found the claim and the question.
-        match self.look_again(attempt, lapsed.fence).await {
-            Ok(()) => {}
-            Err(refused) => {
-                self.conclude(question, true).await;
-                return Recovered::Refused(refused);
-            }
-        }
-        let abandoned = Abandoned {
-            tenant: Arc::clone(&asking.tenant),
-            key: asking.key.clone(),
-            slot: attempt.slot,
-            fingerprint: attempt.fingerprint.clone(),
-            lapsed,
-        };
-        let refused = match self.ask(&question, recover, abandoned).await {
-            Finding::Rerun => return Recovered::Rerun(question),
-            Finding::Outcome(outcome) => self.resolve(attempt, lapsed.fence, outcome).await,
-            Finding::Unknown => Refused::Found(attempt.slot, lapsed.found()),
+        let refused = match self.look_again(attempt, lapsed.fence).await {
+            Err(refused) => refused,
+            Ok(()) => match self.ask(&question, asking, recover, lapsed).await {
+                Finding::Rerun => return Recovered::Rerun(question),
+                Finding::Outcome(outcome) => self.resolve(attempt, lapsed.fence, outcome).await,
+                Finding::Unknown => Refused::Found(attempt.slot, lapsed.found()),
+            },
         };
         self.conclude(question, !matches!(refused, Refused::Because(_))).await;
         Recovered::Refused(refused)
@@ -123,9 +112,17 @@ impl Engine {
     async fn ask(
         self: &Arc<Self>,
         Question(held): &Question,
+        asking: &Asking<'_>,
         recover: &Recover,
-        abandoned: Abandoned,
+        lapsed: Lapsed,
     ) -> Finding {
+        let abandoned = Abandoned {
+            tenant: Arc::clone(&asking.tenant),
+            key: asking.key.clone(),
+            slot: asking.attempt.slot,
+            fingerprint: asking.attempt.fingerprint.clone(),
+            lapsed,
+        };
         tracing::info!(slot = %abandoned.slot, attempt = abandoned.attempt(), "abandoned");
         // Called inside, where a panic is caught.
         let work = async { recover(abandoned).await };

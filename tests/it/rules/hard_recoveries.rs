@@ -131,3 +131,15 @@ async fn rule_14_what_became_of_a_key_while_the_hook_ran_is_told_to_the_same_req
     gate.open.notify_one();
     asks.await.expect("an answer").is_refused(422, "key-reused");
 }
+
+#[tokio::test]
+async fn rule_23_a_look_that_fails_leaves_the_question_open() {
+    let inner = AnyStore::memory();
+    let store = FaultyStore::new(&inner);
+    let app = numbered(layer_with(&store, Policy::new().on_abandoned(async |_| known()))).await;
+    abandoned(&inner, &keyed("k")).await;
+    store.fault(Operation::Look, Fault::Fails(ErrorKind::Unreachable));
+    app.send(keyed("k")).await.is_refused(503, "store-unavailable");
+    store.recover();
+    assert_eq!(app.send(keyed("k")).await.text(), "the hook's");
+}
