@@ -7,7 +7,7 @@ use super::abandoned::{Abandoned, Finding, Lapsed, Recover};
 use super::admission::{Asking, Refused, unable};
 use super::running::Proof;
 use super::wait::Ticket;
-use super::{Conclusion, Engine, Held, Rejection, Run, supervise};
+use super::{Conclusion, Engine, Held, Rejection, Run, Terms, supervise};
 use crate::protocol::{
     Attempt, FenceToken, Fields, Found, Guarantee, Nonce, Outcome, Phase, Ran, Reply,
 };
@@ -77,7 +77,9 @@ impl Engine {
                 let named = (asking.key.clone(), Arc::clone(&asking.tenant));
                 let proof = Proof::Claimed { sent };
                 let claim = attempt.claim(grant);
-                let held = Held::new(claim, asking.terms, named, proof, None, &self.clock);
+                // Whoever else asks by then, nobody waits for it.
+                let terms = Terms { wait: None, ..asking.terms };
+                let held = Held::new(claim, terms, named, proof, None, &self.clock);
                 Ok(Question(held))
             }
             Ok(Reply::Found(Found::Completed { .. })) => {

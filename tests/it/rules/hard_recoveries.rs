@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tower_idempotency::protocol::{Attempt, Ran};
 use tower_idempotency::store::{ErrorKind, Operation, Store as _};
-use tower_idempotency::{Guarantee, IdempotencyLayer, Policy, Recovery};
+use tower_idempotency::{Guarantee, IdempotencyLayer, InFlight, Policy, Recovery};
 
 use crate::support::any_store::{AnyStore, on_every_store};
 use crate::support::app::{App, Run, eventually, layer_with, pause};
@@ -142,4 +142,30 @@ async fn rule_23_a_look_that_fails_leaves_the_question_open() {
     app.send(keyed("k")).await.is_refused(503, "store-unavailable");
     store.recover();
     assert_eq!(app.send(keyed("k")).await.text(), "the hook's");
+}
+
+#[tokio::test]
+async fn rule_23_who_has_its_answer_does_not_wait_for_another_server_that_asks_as_well() {
+    let inner = AnyStore::memory();
+    let store = FaultyStore::new(&inner);
+    store.fault(Operation::Renew, Fault::Fails(ErrorKind::Unreachable));
+    let (gates, lease) = ([Gate::default(), Gate::default()], Duration::from_millis(200));
+    let policy = |gate: &Gate| {
+        let patient = InFlight::wait(Duration::from_secs(60));
+        gate.policy(known()).lease(lease).in_flight(patient)
+    };
+    let one = numbered(layer_with(&store, policy(&gates[0]))).await;
+    let other = numbered(layer_with(&inner, policy(&gates[1]))).await;
+    abandoned(&inner, &keyed("k")).await;
+    let first = in_background(&one, &keyed("k"));
+    eventually(|| gates[0].asked() == 1).await;
+    // The right to ask lapses.
+    pause(400).await;
+    let second = in_background(&other, &keyed("k"));
+    eventually(|| gates[1].asked() == 1).await;
+    gates[0].open.notify_one();
+    let first = tokio::time::timeout(Duration::from_secs(10), first).await.expect("in time");
+    assert_eq!(first.expect("an answer").text(), "the hook's");
+    gates[1].open.notify_one();
+    assert_eq!(second.await.expect("an answer").text(), "the hook's");
 }
