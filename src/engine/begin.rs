@@ -30,7 +30,9 @@ impl Engine {
                     sent = self.clock.monotonic();
                     let again = self.begin_call(&asking.attempt).await;
                     (result, lost) = (again.result, lost | again.lost);
-                    let (engine, answered) = (Arc::clone(self), result.is_ok());
+                    // Where it did not get to the slot, the next may ask.
+                    let landed = |reply: &Reply| !matches!(reply, Reply::Late | Reply::Cancelled);
+                    let (engine, answered) = (Arc::clone(self), result.as_ref().is_ok_and(landed));
                     self.work.spawn(async move { engine.conclude(question, answered).await });
                 }
                 Recovered::Refused(refused) => {

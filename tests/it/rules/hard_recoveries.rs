@@ -169,3 +169,21 @@ async fn rule_23_who_has_its_answer_does_not_wait_for_another_server_that_asks_a
     gates[1].open.notify_one();
     assert_eq!(second.await.expect("an answer").text(), "the hook's");
 }
+
+#[tokio::test]
+async fn rule_23_a_rerun_that_came_too_late_leaves_the_question_open() {
+    let inner = AnyStore::memory();
+    let store = FaultyStore::new(&inner);
+    let slow = store.clone();
+    let policy = Policy::new().on_abandoned(move |_| {
+        slow.fault(Operation::Begin, Fault::Late);
+        async { Recovery::Rerun }
+    });
+    let app = numbered(layer_with(&store, policy)).await;
+    abandoned(&inner, &keyed("k")).await;
+    app.send(keyed("k")).await.is_refused(503, "store-unavailable");
+    store.recover();
+    let policy = Policy::new().on_abandoned(async |_| Recovery::Rerun);
+    let other = numbered(layer_with(&inner, policy)).await;
+    other.settled_or_unknown(&keyed("k")).await.is_first("attempt 2");
+}
