@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tower_idempotency::store::Operation;
+use tower_idempotency::store::{ErrorKind, Operation};
 use tower_idempotency::{FingerprintPolicy, InFlight, Policy};
 
 use crate::support::any_store::AnyStore;
-use crate::support::app::{App, layer_with, pause};
+use crate::support::app::{App, eventually, layer_with, pause};
+use crate::support::attempt::{attempt_of, response};
 use crate::support::faulty_store::{Fault, FaultyStore};
 use crate::support::http::{Answer, Ask, keyed};
 
@@ -43,4 +44,33 @@ async fn rule_13_what_an_older_record_says_is_not_for_all_that_are_equal_today()
         of_other.is_refused(422, "key-reused");
         assert_eq!(app.runs(), 0);
     }
+}
+
+#[tokio::test]
+async fn rule_38_who_waits_is_told_of_a_record_that_cannot_be_read() {
+    let inner = AnyStore::memory();
+    let store = FaultyStore::new(&inner);
+    let app = App::counting(layer_with(&store, waiting(3))).await;
+    drop(inner.claimed(attempt_of(&keyed("k"), Duration::from_secs(30))).await);
+    store.fault(Operation::Watch, Fault::Fails(ErrorKind::Corrupt));
+    let waits = in_background(&app, &keyed("k"));
+    eventually(|| store.calls(Operation::Watch) > 0).await;
+    store.fault(Operation::Begin, Fault::Fails(ErrorKind::Corrupt));
+    waits.await.expect("an answer").is_refused(500, "record-corrupt");
+    assert_eq!(app.runs(), 0);
+}
+
+#[tokio::test]
+async fn rule_15_who_waits_on_a_store_that_refuses_to_watch_is_answered_all_the_same() {
+    let inner = AnyStore::memory();
+    let store = FaultyStore::new(&inner);
+    let app = App::counting(layer_with(&store, waiting(5))).await;
+    let claim = inner.claimed(attempt_of(&keyed("k"), Duration::from_secs(30))).await;
+    store.fault(Operation::Watch, Fault::Fails(ErrorKind::Refused));
+    let waits = in_background(&app, &keyed("k"));
+    pause(1000).await;
+    inner.completed(&claim, &response(202, "another server's")).await;
+    assert_eq!(waits.await.expect("an answer").status, 202);
+    let asked = store.calls(Operation::Begin);
+    assert!(asked < 15, "it asks now and then: {asked}");
 }
