@@ -7,7 +7,7 @@ use tower_idempotency::store::{ErrorKind, Operation};
 use tower_idempotency::{FingerprintPolicy, InFlight, Policy};
 
 use crate::support::any_store::AnyStore;
-use crate::support::app::{App, eventually, layer_with, pause};
+use crate::support::app::{App, Run, eventually, layer_with, pause};
 use crate::support::attempt::{attempt_of, response};
 use crate::support::faulty_store::{Fault, FaultyStore};
 use crate::support::http::{Answer, Ask, keyed};
@@ -73,4 +73,25 @@ async fn rule_15_who_waits_on_a_store_that_refuses_to_watch_is_answered_all_the_
     assert_eq!(waits.await.expect("an answer").status, 202);
     let asked = store.calls(Operation::Begin);
     assert!(asked < 15, "it asks now and then: {asked}");
+}
+
+#[tokio::test]
+async fn rule_24_a_worker_that_lost_its_claim_keeps_nobody_from_the_winners_answer() {
+    let store = AnyStore::memory();
+    let policy = waiting(2).lease(Duration::from_millis(300));
+    let app = App::start(layer_with(&store, policy), |run: Run| async move {
+        pause(5000).await;
+        run.number.to_string()
+    })
+    .await;
+    let loser = in_background(&app, &keyed("k"));
+    eventually(|| app.runs() == 1).await;
+    let waits = in_background(&app, &keyed("k"));
+    let winner = store.stolen(&keyed("k")).await;
+    store.completed(&winner, &response(201, "the winner's")).await;
+    for answer in [waits.await.expect("an answer"), app.send(keyed("k")).await] {
+        assert_eq!((answer.status, answer.text()), (201, "the winner's"));
+    }
+    assert!(!loser.is_finished(), "it still runs");
+    assert_eq!(app.runs(), 1);
 }
