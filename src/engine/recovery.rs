@@ -43,7 +43,7 @@ impl Engine {
             Ok(()) => match self.ask(&question, asking, recover, lapsed).await {
                 Finding::Rerun => return Recovered::Rerun(question),
                 Finding::Outcome(outcome) => self.resolve(attempt, lapsed.fence, outcome).await,
-                Finding::Unknown => Refused::Found(attempt.slot, lapsed.found()),
+                Finding::Unknown => self.unknown(attempt, lapsed).await,
             },
         };
         self.conclude(question, !matches!(refused, Refused::Because(_))).await;
@@ -82,12 +82,7 @@ impl Engine {
                 let held = Held::new(claim, terms, named, proof, None, &self.clock);
                 Ok(Question(held))
             }
-            Ok(Reply::Found(Found::Completed { .. })) => {
-                match self.look_again(abandoned, lapsed.fence).await {
-                    Err(refused) => Err(refused),
-                    Ok(()) => Err(Refused::Found(abandoned.slot, lapsed.found())),
-                }
-            }
+            Ok(Reply::Found(Found::Completed { .. })) => Err(self.unknown(abandoned, lapsed).await),
             Ok(Reply::Found(found)) => Err(Refused::Found(attempt.slot, found)),
             failed => Err(Refused::Because(unable(abandoned, &failed))),
         }
@@ -107,6 +102,12 @@ impl Engine {
         }
         let found = seen.record.map_or(Found::Nothing, |record| record.seen_by(attempt, seen.now));
         Err(Refused::Found(attempt.slot, found))
+    }
+
+    /// Nobody knows what became of the claim, unless its worker has come back.
+    async fn unknown(&self, attempt: &Attempt, lapsed: Lapsed) -> Refused {
+        let unknown = || Refused::Found(attempt.slot, lapsed.found());
+        self.look_again(attempt, lapsed.fence).await.err().unwrap_or_else(unknown)
     }
 
     /// Asks the application, under a lease and with a limit. An answer that it does not give is

@@ -187,3 +187,17 @@ async fn rule_23_a_rerun_that_came_too_late_leaves_the_question_open() {
     let other = numbered(layer_with(&inner, policy)).await;
     other.settled_or_unknown(&keyed("k")).await.is_first("attempt 2");
 }
+
+#[tokio::test]
+async fn rule_23_a_worker_that_comes_back_answers_for_a_hook_that_does_not_know() {
+    let store = AnyStore::memory();
+    let gate = Gate::default();
+    let app = numbered(layer_with(&store, gate.policy(Recovery::StillUnknown))).await;
+    let claim = store.claimed(attempt_of(&keyed("k"), Duration::from_millis(50))).await;
+    pause(80).await;
+    let asks = in_background(&app, &keyed("k"));
+    eventually(|| gate.asked() == 1).await;
+    store.completed(&claim, &response(200, "the worker's")).await;
+    gate.open.notify_one();
+    assert_eq!(asks.await.expect("an answer").text(), "the worker's");
+}
