@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::abandoned::Lapsed;
 use super::admission::{Admission, Admitted, Asking, Refused, unable};
-use super::call::{Call, GRACE};
+use super::call::Call;
 use super::recovery::Recovered;
 use super::running::Proof;
 use super::wait::Ticket;
@@ -25,11 +25,14 @@ impl Engine {
             match self.recover(&asking, recover, lapsed).await {
                 Recovered::Rerun(question) => {
                     asking.attempt.guarantee = Guarantee::AtLeastOnce;
-                    asking.attempt.max_attempts = u32::MAX;
+                    // It is of that claim only that the application has been asked.
+                    asking.attempt.max_attempts = lapsed.attempt.saturating_add(1);
                     sent = self.clock.monotonic();
                     let again = self.begin_call(&asking.attempt).await;
                     (result, lost) = (again.result, lost | again.lost);
-                    let (engine, answered) = (Arc::clone(self), result.is_ok());
+                    // Where it did not get to the slot, the next may ask.
+                    let landed = |reply: &Reply| !matches!(reply, Reply::Late | Reply::Cancelled);
+                    let (engine, answered) = (Arc::clone(self), result.as_ref().is_ok_and(landed));
                     self.work.spawn(async move { engine.conclude(question, answered).await });
                 }
                 Recovered::Refused(refused) => {
@@ -102,9 +105,7 @@ impl Engine {
     async fn refuse_without_room(&self, asking: &mut Asking<'_>) -> Refused {
         let no_room = || Refused::Because(Rejection::too_many_in_flight());
         let slot = asking.attempt.slot;
-        let look = self.store.look(slot, self.store_timeout);
-        let within = self.store_timeout.saturating_add(GRACE);
-        let Ok(Ok(seen)) = tokio::time::timeout(within, look).await else { return no_room() };
+        let Some(seen) = self.look(slot).await else { return no_room() };
         let Some(record) = seen.record else { return no_room() };
         let mut found = record.seen_by(&asking.attempt, seen.now);
         if let Found::OtherScheme(scheme) = &found
@@ -142,7 +143,7 @@ impl Engine {
                     Refused::Found(_, found) => answer(found),
                     Refused::Because(rejection) => Answer::Reject(rejection),
                 };
-                ticket.announce(&answer);
+                ticket.announce(&answer, &attempt.fingerprint);
                 Admission::Answer(answer)
             }
         }

@@ -42,14 +42,7 @@ impl Engine {
             lost |= result.as_ref().is_err_and(|error| error.effect() == Effect::Unknown);
             let passing = match &result {
                 Ok(reply) => *reply == Reply::Late,
-                Err(error) => matches!(
-                    error.kind(),
-                    ErrorKind::Unreachable
-                        | ErrorKind::TimedOut
-                        | ErrorKind::NotReady
-                        | ErrorKind::NotDurable
-                        | ErrorKind::ReadOnly
-                ),
+                Err(error) => error.is_passing(),
             };
             let spent = self.clock.monotonic().saturating_sub(begun);
             if !passing || spent.saturating_add(pause) >= self.store_timeout {

@@ -15,6 +15,8 @@ mod wait;
 mod watch;
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,13 +161,24 @@ impl Engine {
         &self.work
     }
 
-    /// Polls the work of a claim in place, keeps its lease, and ends it at its limit.
+    /// Polls the work of a claim in place, keeps its lease, and ends it at its limit. Once the claim
+    /// is lost, its outcome is no answer for those who wait: the next asks.
     pub(crate) async fn run<W: Future>(
         self: &Arc<Self>,
         held: &Arc<Held>,
+        ticket: &mut Ticket,
         work: W,
     ) -> Run<W::Output> {
-        let ran = supervise::run(work, held, || self.renewals.register(self, held)).await;
+        let mut run = pin!(supervise::run(work, held, || self.renewals.register(self, held)));
+        let mut lost = pin!(held.lost());
+        let ran = poll_fn(|context| {
+            let ran = run.as_mut().poll(context);
+            if ran.is_pending() && !ticket.is_none() && lost.as_mut().poll(context).is_ready() {
+                *ticket = Ticket::none();
+            }
+            ran
+        })
+        .await;
         match &ran {
             Run::Finished(_) => {}
             Run::Panicked => tracing::error!(slot = %held.slot(), "the handler panicked"),

@@ -5,10 +5,9 @@ use rand::RngExt as _;
 
 use super::abandoned::{Abandoned, Finding, Lapsed, Recover};
 use super::admission::{Asking, Refused, unable};
-use super::call::GRACE;
 use super::running::Proof;
 use super::wait::Ticket;
-use super::{Conclusion, Engine, Held, Rejection, Run, supervise};
+use super::{Conclusion, Engine, Held, Rejection, Run, Terms, supervise};
 use crate::protocol::{
     Attempt, FenceToken, Fields, Found, Guarantee, Nonce, Outcome, Phase, Ran, Reply,
 };
@@ -39,24 +38,13 @@ impl Engine {
             Err(refused) => return Recovered::Refused(refused),
         };
         // Somebody may have answered between the look that found the claim and the question.
-        match self.look_again(attempt, lapsed.fence).await {
-            Ok(()) => {}
-            Err(refused) => {
-                self.conclude(question, true).await;
-                return Recovered::Refused(refused);
-            }
-        }
-        let abandoned = Abandoned {
-            tenant: Arc::clone(&asking.tenant),
-            key: asking.key.clone(),
-            slot: attempt.slot,
-            fingerprint: attempt.fingerprint.clone(),
-            lapsed,
-        };
-        let refused = match self.ask(&question, recover, abandoned).await {
-            Finding::Rerun => return Recovered::Rerun(question),
-            Finding::Outcome(outcome) => self.resolve(attempt, lapsed.fence, outcome).await,
-            Finding::Unknown => Refused::Found(attempt.slot, lapsed.found()),
+        let refused = match self.look_again(attempt, lapsed.fence).await {
+            Err(refused) => refused,
+            Ok(()) => match self.ask(&question, asking, recover, lapsed).await {
+                Finding::Rerun => return Recovered::Rerun(question),
+                Finding::Outcome(outcome) => self.resolve(attempt, lapsed.fence, outcome).await,
+                Finding::Unknown => self.unknown(attempt, lapsed).await,
+            },
         };
         self.conclude(question, !matches!(refused, Refused::Because(_))).await;
         Recovered::Refused(refused)
@@ -89,15 +77,12 @@ impl Engine {
                 let named = (asking.key.clone(), Arc::clone(&asking.tenant));
                 let proof = Proof::Claimed { sent };
                 let claim = attempt.claim(grant);
-                let held = Held::new(claim, asking.terms, named, proof, None, &self.clock);
+                // Whoever else asks by then, nobody waits for it.
+                let terms = Terms { wait: None, ..asking.terms };
+                let held = Held::new(claim, terms, named, proof, None, &self.clock);
                 Ok(Question(held))
             }
-            Ok(Reply::Found(Found::Completed { .. })) => {
-                match self.look_again(abandoned, lapsed.fence).await {
-                    Err(refused) => Err(refused),
-                    Ok(()) => Err(Refused::Found(abandoned.slot, lapsed.found())),
-                }
-            }
+            Ok(Reply::Found(Found::Completed { .. })) => Err(self.unknown(abandoned, lapsed).await),
             Ok(Reply::Found(found)) => Err(Refused::Found(attempt.slot, found)),
             failed => Err(Refused::Because(unable(abandoned, &failed))),
         }
@@ -105,9 +90,7 @@ impl Engine {
 
     /// Sees that the claim is still abandoned; what else is in the slot is the answer.
     async fn look_again(&self, attempt: &Attempt, fence: FenceToken) -> Result<(), Refused> {
-        let look = self.store.look(attempt.slot, self.store_timeout);
-        let within = self.store_timeout.saturating_add(GRACE);
-        let Ok(Ok(seen)) = tokio::time::timeout(within, look).await else {
+        let Some(seen) = self.look(attempt.slot).await else {
             return Err(Refused::Because(Rejection::unavailable()));
         };
         let abandoned = seen.running(fence).is_none()
@@ -121,14 +104,28 @@ impl Engine {
         Err(Refused::Found(attempt.slot, found))
     }
 
+    /// Nobody knows what became of the claim, unless its worker has come back.
+    async fn unknown(&self, attempt: &Attempt, lapsed: Lapsed) -> Refused {
+        let unknown = || Refused::Found(attempt.slot, lapsed.found());
+        self.look_again(attempt, lapsed.fence).await.err().unwrap_or_else(unknown)
+    }
+
     /// Asks the application, under a lease and with a limit. An answer that it does not give is
     /// none.
     async fn ask(
         self: &Arc<Self>,
         Question(held): &Question,
+        asking: &Asking<'_>,
         recover: &Recover,
-        abandoned: Abandoned,
+        lapsed: Lapsed,
     ) -> Finding {
+        let abandoned = Abandoned {
+            tenant: Arc::clone(&asking.tenant),
+            key: asking.key.clone(),
+            slot: asking.attempt.slot,
+            fingerprint: asking.attempt.fingerprint.clone(),
+            lapsed,
+        };
         tracing::info!(slot = %abandoned.slot, attempt = abandoned.attempt(), "abandoned");
         // Called inside, where a panic is caught.
         let work = async { recover(abandoned).await };
@@ -150,11 +147,12 @@ impl Engine {
             Ok(Reply::Applied) => {
                 Refused::Found(attempt.slot, Found::Completed { outcome, age: Duration::ZERO })
             }
-            // An earlier copy of the call may have been the one that resolved it.
-            Ok(Reply::Fenced(Found::Completed { outcome, age })) => {
-                Refused::Found(attempt.slot, Found::Completed { outcome, age })
-            }
-            Ok(Reply::Fenced(found)) => Refused::Found(attempt.slot, found),
+            // An earlier copy of the call may have resolved it, or somebody has the slot now; even
+            // another request, to which the answer is not told.
+            Ok(Reply::Fenced(_)) => match self.look_again(attempt, fence).await {
+                Err(refused) => refused,
+                Ok(()) => Refused::Because(Rejection::unavailable()),
+            },
             failed => Refused::Because(unable(attempt, &failed)),
         }
     }

@@ -137,6 +137,10 @@ impl Held {
         self.changed.notify_waiters();
     }
 
+    pub(super) async fn lost(&self) {
+        self.until(|| self.is_lost()).await;
+    }
+
     pub(super) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
@@ -224,7 +228,7 @@ impl RunningClaim {
     /// Waits until another attempt is known to own the key; then this run is in vain, since its
     /// answer will not be sent. Never ends while the claim is this run's.
     pub async fn lost(&self) {
-        self.0.until(|| self.0.is_lost()).await;
+        self.0.lost().await;
     }
 
     /// A key for a call that the handler makes to another service: 32 hex digits, the same on

@@ -6,6 +6,7 @@ use tokio::sync::Semaphore;
 use super::call::{Call, Chain, FIRST_PAUSE};
 use super::running::Proof;
 use super::wait::Ticket;
+use super::watch::outcome;
 use super::{Answer, Conclusion, Engine, Held, Rejection, Settled, answer};
 use crate::protocol::{Attempt, Found, Guarantee, Ran, Reply};
 use crate::store::{Error, ErrorKind, Operation};
@@ -23,7 +24,7 @@ impl Engine {
     ) -> Settled {
         if let Proof::None { recorded } = held.proof {
             // Those who wait here would only run unprotected as well.
-            announce(ticket, &conclusion);
+            announce(ticket, &held, &conclusion);
             if recorded {
                 let size = match &conclusion {
                     Conclusion::Keep(outcome) => outcome.size(),
@@ -44,7 +45,10 @@ impl Engine {
         }
         match self.settle_call(&held, &conclusion).await {
             Ok(Reply::Applied) => {
-                announce(ticket, &conclusion);
+                if let Some(answer) = self.overruled(&held, &conclusion).await {
+                    return Settled::Instead(answer);
+                }
+                announce(ticket, &held, &conclusion);
                 Settled::Answer
             }
             Ok(Reply::Fenced(found)) => {
@@ -69,9 +73,21 @@ impl Engine {
         };
         let answer = awaited.unwrap_or_else(|| answer(found));
         if let Answer::Replay(..) = answer {
-            ticket.announce(&answer);
+            ticket.announce(&answer, &held.claim.attempt().fingerprint);
         }
         answer
+    }
+
+    /// The answer that stands already: a claim that has lapsed can have been resolved, and then its
+    /// own outcome comes too late, although the slot is still its own.
+    async fn overruled(&self, held: &Held, conclusion: &Conclusion) -> Option<Answer> {
+        let Conclusion::Keep(own) = conclusion else { return None };
+        if held.is_live() {
+            return None;
+        }
+        let seen = self.look(held.slot()).await?;
+        outcome(&seen, held.claim.attempt())
+            .filter(|answer| !matches!(answer, Answer::Replay(stored, _) if stored == own))
     }
 
     /// The store did not take the outcome: keep trying, and answer what is still safe to answer
@@ -102,15 +118,15 @@ impl Engine {
     ) {
         let engine = Arc::clone(self);
         self.work.spawn(async move {
-            if engine.settle_late(&held, &conclusion).await {
-                announce(ticket, &conclusion);
-            }
+            engine.settle_late(&held, &conclusion).await;
+            // What the record says by then, the next finds out.
+            drop(ticket);
         });
     }
 
     /// Settles in the background: in short steps until the lease would lapse, or for a lease where
-    /// there is none, then once a lease until `max_run`. Tells whether the record is as it was meant to be.
-    async fn settle_late(&self, held: &Held, conclusion: &Conclusion) -> bool {
+    /// there is none, then once a lease until `max_run`.
+    async fn settle_late(&self, held: &Held, conclusion: &Conclusion) {
         if let Some(wait) = held.lost_until.and_then(|at| at.checked_sub(self.clock.monotonic())) {
             tokio::time::sleep(wait).await;
         }
@@ -120,7 +136,7 @@ impl Engine {
         for _ in 0..held.terms.completion_tries {
             match self.settle_call(held, conclusion).await {
                 Ok(Reply::Late) => {}
-                Ok(reply) => return reply == Reply::Applied,
+                Ok(_) => return,
                 Err(error) => {
                     tracing::debug!(slot = %held.slot(), error = %Chain(&error), "not settled yet");
                     if error.kind() == ErrorKind::Corrupt {
@@ -137,7 +153,6 @@ impl Engine {
             tokio::time::sleep(pause).await;
         }
         tracing::error!(slot = %held.slot(), "gave up storing the outcome; the lease will lapse");
-        false
     }
 
     async fn settle_call(&self, held: &Held, conclusion: &Conclusion) -> Result<Reply, Error> {
@@ -200,8 +215,9 @@ impl Engine {
 }
 
 /// Gives those who wait the outcome that the record has now. A freed key has none: the next asks.
-fn announce(ticket: Ticket, conclusion: &Conclusion) {
+fn announce(ticket: Ticket, held: &Held, conclusion: &Conclusion) {
     if let Conclusion::Keep(outcome) = conclusion {
-        ticket.announce(&Answer::Replay(outcome.clone(), Duration::ZERO));
+        let answer = Answer::Replay(outcome.clone(), Duration::ZERO);
+        ticket.announce(&answer, &held.claim.attempt().fingerprint);
     }
 }

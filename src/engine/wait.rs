@@ -26,7 +26,8 @@ pub(crate) struct WaiterLimits {
 /// one begins next (rule 16).
 ///
 /// Requests in one queue have the same slot and the same fingerprint, so what the store says to one
-/// of them it would say to all.
+/// of them it would say to all; but not what it says to one that had to be compared under another
+/// scheme, by which they may differ.
 pub(super) struct Queues {
     queues: Mutex<HashMap<(Slot, Fingerprint), Weak<Queue>>>,
     waiting: AtomicUsize,
@@ -212,9 +213,10 @@ impl Ticket {
         self.0.is_none()
     }
 
-    /// Gives everybody in the queue this answer.
-    pub(super) fn announce(mut self, answer: &Answer) {
-        if let Some((permit, queue)) = self.0.take() {
+    /// Gives everybody in the queue this answer to a request with this fingerprint. If that is not
+    /// theirs, the next asks.
+    pub(super) fn announce(self, answer: &Answer, fingerprint: &Fingerprint) {
+        if let Some((permit, queue)) = self.0.filter(|(_, queue)| queue.name.1 == *fingerprint) {
             // Closed before the permit is given back, so that nobody asks any more.
             let _ = queue.answer.set(answer.clone());
             queue.close();

@@ -36,14 +36,15 @@ impl Engine {
                 return;
             };
             // What is watched can be the question what became of a claim, which is no answer yet.
-            let answer = outcome(&seen, &attempt).filter(|_| slot == attempt.slot);
+            let seen = seen.filter(|_| slot == attempt.slot);
+            let answer = seen.and_then(|seen| outcome(&seen, &attempt));
             if answer.is_none() && aside.earlier >= PROMPT {
                 // Freed again and again, or a store that contradicts itself: no hurry any more.
                 let pause = FIRST_PAUSE * 2_u32.saturating_pow((aside.earlier - PROMPT).min(6));
                 left.run_until_cancelled(tokio::time::sleep(pause.min(LONGEST_PAUSE))).await;
             }
             if let (Some(ticket), Some(answer)) = (aside.ticket(), answer) {
-                ticket.announce(&answer);
+                ticket.announce(&answer, &attempt.fingerprint);
             }
         });
     }
@@ -56,19 +57,29 @@ impl Engine {
         max: Duration,
     ) -> Option<Answer> {
         let seen = tokio::time::timeout(max, self.watched(attempt.slot, fence)).await.ok()?;
-        outcome(&seen, attempt)
+        outcome(&seen?, attempt)
     }
 
-    /// What a slot holds once that is no longer this running claim, however long it takes.
-    async fn watched(&self, slot: Slot, fence: FenceToken) -> Seen {
+    /// What a slot holds now, if the store tells.
+    pub(super) async fn look(&self, slot: Slot) -> Option<Seen> {
+        let look = self.store.look(slot, self.store_timeout);
+        tokio::time::timeout(self.store_timeout.saturating_add(GRACE), look).await.ok()?.ok()
+    }
+
+    /// What a slot holds once that is no longer this running claim, however long it takes; `None` if
+    /// the store cannot tell, and it is no use to go on.
+    async fn watched(&self, slot: Slot, fence: FenceToken) -> Option<Seen> {
         let mut pause = FIRST_PAUSE;
         loop {
             let watch = self.store.watch(slot, fence, WATCH);
             match tokio::time::timeout(WATCH + GRACE, watch).await {
-                Ok(Ok(seen)) if seen.running(fence).is_none() => return seen,
+                Ok(Ok(seen)) if seen.running(fence).is_none() => return Some(seen),
                 Ok(Ok(_)) | Err(_) => pause = FIRST_PAUSE,
                 Ok(Err(error)) => {
                     tracing::debug!(%slot, error = %Chain(&error), "watching failed");
+                    if !error.is_passing() {
+                        return None;
+                    }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -78,7 +89,7 @@ impl Engine {
 }
 
 /// The outcome in a slot, if it is one for this attempt.
-fn outcome(seen: &Seen, attempt: &Attempt) -> Option<Answer> {
+pub(super) fn outcome(seen: &Seen, attempt: &Attempt) -> Option<Answer> {
     match seen.record.as_ref()?.seen_by(attempt, seen.now) {
         Found::Completed { outcome, age } => Some(Answer::Replay(outcome, age)),
         _ => None,

@@ -38,7 +38,7 @@ where
     S: Service<Request<RequestBody<B>>, Response = Response<R>>,
     R: Body<Data = Bytes>,
 {
-    let Admitted { held, room, ticket } = admitted;
+    let Admitted { held, room, mut ticket } = admitted;
     let slot = held.slot();
     let span = tracing::info_span!("idempotency", %slot, attempt = held.attempt());
     let called = AtomicBool::new(false);
@@ -54,7 +54,7 @@ where
         }
     };
     let engine = &shared.engine;
-    let ran = engine.run(&held, work.instrument(span)).await;
+    let ran = engine.run(&held, &mut ticket, work.instrument(span)).await;
     drop(room);
     let (conclusion, answer) = match ran {
         Run::Finished(Answered::Response(Captured { conclusion, response })) => {

@@ -113,6 +113,18 @@ impl Error {
         self.effect
     }
 
+    /// Whether it is about the store at this moment, and not about the call or what it met.
+    pub(crate) const fn is_passing(&self) -> bool {
+        matches!(
+            self.kind,
+            ErrorKind::Unreachable
+                | ErrorKind::TimedOut
+                | ErrorKind::NotReady
+                | ErrorKind::NotDurable
+                | ErrorKind::ReadOnly
+        )
+    }
+
     /// Whether the same call can succeed later without anybody's help.
     #[must_use]
     pub const fn is_transient(&self) -> bool {

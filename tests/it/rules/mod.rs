@@ -6,6 +6,8 @@ mod handler;
 mod hard_cases;
 mod hard_headers;
 mod hard_leases;
+mod hard_recoveries;
+mod hard_waits;
 mod headers;
 mod key;
 mod large;

@@ -22,6 +22,8 @@ pub enum Fault {
     Delays(Duration),
     /// The call is made, and others run before and after it.
     Yields,
+    /// The call arrives after its deadline. Only `begin` can.
+    Late,
 }
 
 #[derive(Clone, Debug)]
@@ -68,7 +70,7 @@ impl FaultyStore {
             state.faults.get(&verb).copied()
         };
         match fault {
-            None => call.await,
+            None | Some(Fault::Late) => call.await,
             Some(Fault::Fails(kind)) => Err(Error::new(kind, verb, Effect::None)),
             Some(Fault::Hangs) => std::future::pending().await,
             Some(Fault::Yields) => {
@@ -92,6 +94,11 @@ impl FaultyStore {
 
 impl Store for FaultyStore {
     async fn begin(&self, attempt: &Attempt, within: Duration) -> Result<Reply, Error> {
+        let late =
+            matches!(self.state.lock().unwrap().faults.get(&Operation::Begin), Some(Fault::Late));
+        if late {
+            return self.pass(Operation::Begin, async { Ok(Reply::Late) }).await;
+        }
         self.pass(Operation::Begin, self.inner.begin(attempt, within)).await
     }
     async fn renew(&self, claim: &Claim, within: Duration) -> Result<Reply, Error> {
