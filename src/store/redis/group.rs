@@ -184,7 +184,7 @@ fn hand_out(
 
 /// How long to wait for the replicas: the verdict has to come before the caller gives up.
 fn patience(until: Duration) -> Duration {
-    until.saturating_sub(ServerTime::here()) * 3 / 4
+    until.saturating_sub(ServerTime::here()) / 4 * 3
 }
 
 fn judge(durability: Durability, waited: &Value) -> RedisResult<bool> {
