@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::sentinel::SentinelClient;
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisResult};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisError, RedisResult,
+};
 use tokio::task::JoinSet;
 
 use super::server_time::ServerTime;
@@ -64,9 +66,18 @@ struct Named {
 
 #[derive(Default)]
 struct Known {
-    master: Option<ConnectionAddr>,
+    /// How to connect to it.
+    master: Option<ConnectionInfo>,
     /// When they were asked last, on this machine's clock.
     asked: Duration,
+    /// Whether none of them has answered then.
+    silent: bool,
+}
+
+impl Known {
+    fn silent_since(&self, since: Duration) -> bool {
+        self.silent && self.asked > since && self.master.is_some()
+    }
 }
 
 impl Sentinels {
@@ -93,19 +104,40 @@ impl Sentinels {
         Self { way, known: Mutex::default(), asking: tokio::sync::Mutex::default() }
     }
 
-    /// Asks now.
-    pub(super) async fn find_master(&self) -> RedisResult<Client> {
-        let info = match &self.way {
-            Way::Client(client) => {
-                let found = client.lock().await.async_get_client().await?;
-                tuned_info(found.get_connection_info().clone())
-            }
-            Way::Quorum(quorum) => quorum.find_master().await?,
+    /// The master, to connect to it. Where no Sentinel answers, the one that was known has to do:
+    /// running work must be able to store its outcome.
+    pub(super) async fn find_master(&self, within: Duration) -> RedisResult<Client> {
+        let silent = self.known().silent_since(ServerTime::here().saturating_sub(INTERVAL));
+        let found = match silent {
+            true => Err(silence()),
+            false => self.ask(within).await,
         };
+        let found = found.or_else(|error| match self.known().master.clone() {
+            Some(master) if error.is_io_error() => Ok(master),
+            _ => Err(error),
+        });
+        Client::open(found?)
+    }
+
+    async fn ask(&self, within: Duration) -> RedisResult<ConnectionInfo> {
+        let asked = async {
+            match &self.way {
+                Way::Client(client) => {
+                    let found = client.lock().await.async_get_client().await?;
+                    Ok(tuned_info(found.get_connection_info().clone()))
+                }
+                Way::Quorum(quorum) => quorum.find_master().await,
+            }
+        };
+        let found = tokio::time::timeout(within, asked).await.unwrap_or_else(|_| Err(silence()));
         let mut known = self.known();
-        known.master = Some(info.addr().clone());
         known.asked = ServerTime::here();
-        Client::open(info)
+        known.silent = found.as_ref().is_err_and(RedisError::is_io_error);
+        match &found {
+            Ok(master) => known.master = Some(master.clone()),
+            Err(error) => tracing::debug!(%error, "the Sentinels name no master"),
+        }
+        found
     }
 
     /// Whether another master was named the last time. Asks again in the background if that is some
@@ -116,13 +148,9 @@ impl Sentinels {
         if now.saturating_sub(known.asked) > INTERVAL {
             known.asked = now;
             let sentinels = Arc::clone(self);
-            tokio::spawn(async move {
-                if let Err(error) = sentinels.find_master().await {
-                    tracing::debug!(%error, "the Sentinels name no master");
-                }
-            });
+            tokio::spawn(async move { sentinels.ask(PATIENCE).await.map(drop) });
         }
-        known.master.as_ref().is_some_and(|master| master != address)
+        known.master.as_ref().is_some_and(|master| master.addr() != address)
     }
 
     /// Asks again if nobody has for so long that a fail-over may have gone unnoticed.
@@ -135,10 +163,7 @@ impl Sentinels {
             self.known().asked = ServerTime::here();
             // Where they do not answer, what is known has to do. Boxed, since every call of a store
             // would be as large otherwise.
-            let found = tokio::time::timeout(PATIENCE, Box::pin(self.find_master())).await;
-            if !matches!(found, Ok(Ok(_))) {
-                tracing::debug!("the Sentinels name no master");
-            }
+            let _ = Box::pin(self.ask(PATIENCE)).await;
         }
     }
 
@@ -160,7 +185,7 @@ impl Quorum {
             asked.spawn(tokio::time::timeout(PATIENCE, async move { sentinel.ask(&master).await }));
         }
         let mut answers = Vec::new();
-        let mut failure = std::io::Error::from(std::io::ErrorKind::TimedOut).into();
+        let mut failure = silence();
         while let Some(asked) = asked.join_next().await {
             match asked {
                 Ok(Ok(Ok(named))) => answers.push(named),
@@ -230,6 +255,10 @@ impl Named {
             _ => ConnectionAddr::Tcp(host, port),
         }
     }
+}
+
+fn silence() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }
 
 impl fmt::Display for Sentinels {

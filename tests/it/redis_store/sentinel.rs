@@ -181,3 +181,26 @@ async fn sentinels_that_know_no_such_master_are_an_error_that_says_so() {
     let source = std::error::Error::source(&error).expect("a cause").to_string();
     assert!(source.contains("No such master"), "{source}");
 }
+
+#[tokio::test]
+async fn running_work_can_finish_on_the_known_master_without_any_sentinel() {
+    for stop in [RedisServer::kill, |sentinel: &mut RedisServer| sentinel.pause()] {
+        let mut trio = SentinelTrio::start(Kind::Redis, &[]);
+        let stores = [by_address(&trio), by_client(&trio)];
+        let mut claims = Vec::new();
+        for store in &stores {
+            claims.push(start(store).await);
+        }
+        trio.sentinels.iter_mut().for_each(stop);
+        // Long enough that they are asked before anything is sent.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        for (store, claim) in stores.iter().zip(&claims) {
+            // Its connection is another than that of begin.
+            let reply = store.complete(claim, &response("done"), STORE_TIMEOUT).await;
+            assert_eq!(reply.expect("complete"), Reply::Applied);
+            trio.nodes[0].query::<()>("CLIENT KILL TYPE normal").expect("they are killed");
+            let reply = store.begin(&attempt(slot()), STORE_TIMEOUT).await;
+            assert!(matches!(reply, Ok(Reply::Started(_))), "{reply:?}");
+        }
+    }
+}
