@@ -16,6 +16,7 @@ use crate::support::launch::Kind;
 use crate::support::patience::wait_until;
 use crate::support::redis::{RedisServer, shared};
 use crate::support::replicated::replicated;
+use crate::support::sentinel::SentinelTrio;
 use crate::support::tls::TlsServer;
 
 /// What goes with every look of who watches.
@@ -35,6 +36,21 @@ async fn wrong_credentials_are_refused_and_not_shown() {
 
     let url = format!("redis://:s3cret-right@127.0.0.1:{}/0", server.port());
     begin_one(&RedisStore::connect(url).expect("a valid address")).await;
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_refused_by_sentinels_and_a_cluster_too() {
+    let (trio, cluster) =
+        (SentinelTrio::start(Kind::Redis, &[]), RedisCluster::start(Kind::Redis, &[]));
+    for url in [trio.url(), cluster.url()] {
+        let url = url.replace("://", "://store:s3cret@");
+        let store = RedisStore::connect(url).expect("valid addresses");
+        let error = store.begin(&attempt(slot()), WITHIN).await.unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (ErrorKind::Refused, Effect::None), "{error:?}");
+        assert!(!error.is_transient());
+        let shown = format!("{store:?} {error:?} {error}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
 }
 
 #[tokio::test]
