@@ -61,8 +61,8 @@ async fn the_rights_that_the_documentation_names_are_enough() {
     let user = [&["ACL", "SETUSER", "store"][..], &rights.split_whitespace().collect::<Vec<_>>()];
     let user: Vec<_> = user.concat().into_iter().map(str::as_bytes).collect();
     server.command(&user).expect("the user is made");
-    let url = format!("redis://store:word@127.0.0.1:{}/0", server.port());
-    let store = RedisStore::connect(url).expect("a valid address");
+    let url = |database| format!("redis://store:word@127.0.0.1:{}/{database}", server.port());
+    let store = RedisStore::connect(url(0)).expect("a valid address");
 
     let report = store.verify().await.expect("the server is asked");
     assert_eq!(report.concerns().count(), 0, "{report}");
@@ -86,8 +86,24 @@ async fn the_rights_that_the_documentation_names_are_enough() {
     wait_until("it is watched", || runs(&server, LOOK) > 0).await;
     complete(&store, &claim, "done").await;
     assert_eq!(end(watch).await.running(claim.grant().fence), None);
+    server.query::<()>("ACL SETUSER store +select").expect("it has another right");
+    begin_one(&RedisStore::connect(url(3)).expect("a valid address")).await;
     let log: Vec<Value> = server.query("ACL LOG").expect("it answers");
     assert!(log.is_empty(), "{log:?}");
+}
+
+#[tokio::test]
+async fn the_rights_that_the_documentation_names_are_enough_to_wait_for_replicas() {
+    let (master, _replica) = replicated(Kind::Valkey);
+    let rights = "on >word ~idempotency:* +evalsha +eval +time +getrange +get +set +setrange \
+                  +append +pexpire +strlen +pttl";
+    let url = format!("redis://store:word@127.0.0.1:{}/0", master.port());
+    let one = Durability::replicas(1);
+    for (right, durability) in [("+wait", one), ("+waitaof", one.on_disk())] {
+        master.query::<()>(&format!("ACL SETUSER store reset {rights} {right}")).expect("a user");
+        let store = RedisStore::connect(&url).expect("a valid address").durability(durability);
+        complete(&store, &start(&store).await, "done").await;
+    }
 }
 
 #[tokio::test]
