@@ -15,8 +15,9 @@ const SENTINEL_PORT: &str = "26379";
 /// What an address means. One of a single server is left to the client library; the others are taken
 /// apart into addresses that it understands.
 pub(super) fn parse(address: &str) -> RedisResult<Source> {
+    // Without the two slashes it may still be the path of a Unix socket.
     let (scheme, _) = address
-        .split_once("://")
+        .split_once(':')
         .ok_or_else(|| invalid("an address of Redis begins with redis:// or rediss://"))?;
     let (base, kind) = scheme.split_once('+').unwrap_or((scheme, ""));
     if matches!(base, "rediss" | "valkeys") && !has_tls() {

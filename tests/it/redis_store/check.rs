@@ -107,6 +107,20 @@ async fn the_rights_that_the_documentation_names_are_enough_to_wait_for_replicas
 }
 
 #[tokio::test]
+async fn a_unix_socket_leads_to_a_server_too() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("redis.sock");
+    let path = path.to_str().expect("a path in UTF-8");
+    let _server = RedisServer::start(&["--unixsocket", path]);
+    for url in
+        [format!("unix://{path}"), format!("redis+unix://{path}?db=1"), format!("unix:{path}")]
+    {
+        let store = RedisStore::connect(url).expect("a valid address");
+        complete(&store, &start(&store).await, "done").await;
+    }
+}
+
+#[tokio::test]
 async fn the_rights_that_the_documentation_names_are_enough_on_a_cluster() {
     let cluster = RedisCluster::start(Kind::Redis, &[]);
     let rights = "on >word ~idempotency:* +evalsha +eval +time +getrange +get +set +setrange \
