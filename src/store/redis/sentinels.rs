@@ -158,8 +158,9 @@ impl Sentinels {
         if !self.is_stale() {
             return;
         }
-        let _asking = self.asking.lock().await;
-        if self.is_stale() {
+        // Whoever holds it may have stopped running, with its runtime.
+        let asking = tokio::time::timeout(PATIENCE, self.asking.lock()).await;
+        if asking.is_ok() && self.is_stale() {
             self.known().asked = ServerTime::here();
             // Where they do not answer, what is known has to do. Boxed, since every call of a store
             // would be as large otherwise.

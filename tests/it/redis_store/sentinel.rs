@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use redis::ConnectionAddr;
 use redis::sentinel::SentinelClientBuilder;
 use redis::sentinel::SentinelServerType;
+use tokio::runtime::Builder;
 use tower_idempotency::protocol::Reply;
 use tower_idempotency::store::{ErrorKind, RedisStore, Store};
 
@@ -203,4 +205,25 @@ async fn running_work_can_finish_on_the_known_master_without_any_sentinel() {
             assert!(matches!(reply, Ok(Reply::Started(_))), "{reply:?}");
         }
     }
+}
+
+#[test]
+fn a_runtime_that_stands_still_while_asking_does_not_stop_the_others() {
+    let trio = SentinelTrio::start(Kind::Redis, &[]);
+    let store = by_address(&trio);
+    let runtime = || Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (still, moving) = (runtime(), runtime());
+    // The runtime in which the connection lives runs on.
+    let quiet = || moving.block_on(async { tokio::time::sleep(Duration::from_secs(2)).await });
+    drop(moving.block_on(start(&store)));
+    quiet();
+    // Polled once, it asks before it sends anything, in a runtime that then never runs again.
+    let attempt = attempt(slot());
+    let mut begun = Box::pin(store.begin(&attempt, WITHIN));
+    let polled = still.block_on(async { (&mut begun).now_or_never() });
+    assert!(polled.is_none(), "begin asks the Sentinels, not {polled:?}");
+    quiet();
+    let reply = moving.block_on(store.begin(&self::attempt(slot()), STORE_TIMEOUT));
+    assert!(matches!(reply, Ok(Reply::Started(_))), "{reply:?}");
+    drop(begun);
 }
