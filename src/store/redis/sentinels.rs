@@ -75,8 +75,23 @@ struct Known {
 }
 
 impl Known {
-    fn silent_since(&self, since: Duration) -> bool {
-        self.silent && self.asked > since && self.master.is_some()
+    fn note(&mut self, found: &RedisResult<ConnectionInfo>) {
+        self.asked = ServerTime::here();
+        self.silent = found.as_ref().is_err_and(RedisError::is_io_error);
+        match found {
+            Ok(master) => self.master = Some(master.clone()),
+            Err(error) => tracing::debug!(%error, "the Sentinels name no master"),
+        }
+    }
+
+    /// Whether there is a master that was known, and whether nobody has answered just now.
+    fn state(&self) -> (bool, bool) {
+        let known = self.master.is_some();
+        (known, known && self.silent && self.age() < INTERVAL)
+    }
+
+    fn age(&self) -> Duration {
+        ServerTime::here().saturating_sub(self.asked)
     }
 }
 
@@ -106,11 +121,12 @@ impl Sentinels {
 
     /// The master, to connect to it. Where no Sentinel answers, the one that was known has to do:
     /// running work must be able to store its outcome.
-    pub(super) async fn find_master(&self, within: Duration) -> RedisResult<Client> {
-        let silent = self.known().silent_since(ServerTime::here().saturating_sub(INTERVAL));
+    pub(super) async fn find_master(self: &Arc<Self>, within: Duration) -> RedisResult<Client> {
+        let (known, silent) = self.known().state();
         let found = match silent {
             true => Err(silence()),
-            false => self.ask(within).await,
+            // There must be time left to connect to the one that is known.
+            false => self.ask(if known { within / 2 } else { within }).await,
         };
         let found = found.or_else(|error| match self.known().master.clone() {
             Some(master) if error.is_io_error() => Ok(master),
@@ -119,34 +135,40 @@ impl Sentinels {
         Client::open(found?)
     }
 
-    async fn ask(&self, within: Duration) -> RedisResult<ConnectionInfo> {
-        let asked = async {
-            match &self.way {
-                Way::Client(client) => {
-                    let found = client.lock().await.async_get_client().await?;
-                    Ok(tuned_info(found.get_connection_info().clone()))
-                }
-                Way::Quorum(quorum) => quorum.find_master().await,
-            }
+    /// Asks, and waits so long for the answer. One that comes later is not lost: a single Sentinel
+    /// that is silent may cost a client of them a second each time.
+    async fn ask(self: &Arc<Self>, within: Duration) -> RedisResult<ConnectionInfo> {
+        let sentinels = Arc::clone(self);
+        let asking = tokio::spawn(async move {
+            let found = tokio::time::timeout(PATIENCE * 4, sentinels.look()).await;
+            let found = found.unwrap_or_else(|_| Err(silence()));
+            sentinels.known().note(&found);
+            found
+        });
+        let found = match tokio::time::timeout(within, asking).await {
+            Ok(found) => return found.unwrap_or_else(|_panicked| Err(no_provider())),
+            Err(_) => Err(silence()),
         };
-        let found = tokio::time::timeout(within, asked).await.unwrap_or_else(|_| Err(silence()));
-        let mut known = self.known();
-        known.asked = ServerTime::here();
-        known.silent = found.as_ref().is_err_and(RedisError::is_io_error);
-        match &found {
-            Ok(master) => known.master = Some(master.clone()),
-            Err(error) => tracing::debug!(%error, "the Sentinels name no master"),
-        }
+        self.known().note(&found);
         found
+    }
+
+    async fn look(&self) -> RedisResult<ConnectionInfo> {
+        match &self.way {
+            Way::Client(client) => {
+                let found = client.lock().await.async_get_client().await?;
+                Ok(tuned_info(found.get_connection_info().clone()))
+            }
+            Way::Quorum(quorum) => quorum.find_master().await,
+        }
     }
 
     /// Whether another master was named the last time. Asks again in the background if that is some
     /// time ago.
     pub(super) fn have_moved_from(self: &Arc<Self>, address: &ConnectionAddr) -> bool {
         let mut known = self.known();
-        let now = ServerTime::here();
-        if now.saturating_sub(known.asked) > INTERVAL {
-            known.asked = now;
+        if known.age() > INTERVAL {
+            known.asked = ServerTime::here();
             let sentinels = Arc::clone(self);
             tokio::spawn(async move { sentinels.ask(PATIENCE).await.map(drop) });
         }
@@ -154,7 +176,7 @@ impl Sentinels {
     }
 
     /// Asks again if nobody has for so long that a fail-over may have gone unnoticed.
-    pub(super) async fn refresh(&self) {
+    pub(super) async fn refresh(self: &Arc<Self>) {
         if !self.is_stale() {
             return;
         }
@@ -170,7 +192,7 @@ impl Sentinels {
 
     fn is_stale(&self) -> bool {
         let known = self.known();
-        known.master.is_some() && ServerTime::here().saturating_sub(known.asked) > STALE
+        known.master.is_some() && known.age() > STALE
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -269,11 +291,9 @@ impl fmt::Display for Sentinels {
             return f.write_str(" that Sentinel names");
         };
         let Quorum { sentinels, master, .. } = &**quorum;
-        write!(f, " {master:?} of the Sentinels at ")?;
-        for (index, sentinel) in sentinels.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ", " };
-            write!(f, "{separator}{}", sentinel.client.get_connection_info().addr())?;
-        }
-        Ok(())
+        let address =
+            |sentinel: &Arc<Sentinel>| sentinel.client.get_connection_info().addr().to_string();
+        let addresses: Vec<_> = sentinels.iter().map(address).collect();
+        write!(f, " {master:?} of the Sentinels at {}", addresses.join(", "))
     }
 }

@@ -207,6 +207,24 @@ async fn running_work_can_finish_on_the_known_master_without_any_sentinel() {
     }
 }
 
+#[tokio::test]
+async fn a_silent_sentinel_does_not_hide_the_master_from_a_client() {
+    let trio = SentinelTrio::start(Kind::Redis, &[]);
+    trio.sentinels[0].pause();
+    let store = by_client(&trio);
+    let since = now();
+    while let Err(error) = store.begin(&attempt(slot()), STORE_TIMEOUT).await {
+        assert!(error.is_transient(), "{error:?}");
+        assert!(now() - since < STORE_TIMEOUT * 3, "{error:?}");
+    }
+    let old = trio.master().expect("two of them agree");
+    trio.nodes[old].pause();
+    let new = trio.await_failover(old).await;
+    let took = moves_to(&store, &trio.nodes[new]).await;
+    assert!(took < STORE_TIMEOUT * 4, "it took {took:?}");
+    trio.nodes[old].resume();
+}
+
 #[test]
 fn a_runtime_that_stands_still_while_asking_does_not_stop_the_others() {
     let trio = SentinelTrio::start(Kind::Redis, &[]);
