@@ -15,7 +15,8 @@ const SENTINEL_PORT: &str = "26379";
 /// What an address means. One of a single server is left to the client library; the others are taken
 /// apart into addresses that it understands.
 pub(super) fn parse(address: &str) -> RedisResult<Source> {
-    let (scheme, _) = address.split_once("://").ok_or_else(|| {
+    // Without the two slashes it may still be the path of a Unix socket.
+    let (scheme, _) = address.split_once(':').ok_or_else(|| {
         invalid("an address begins with redis://, redis+sentinel:// or redis+cluster://")
     })?;
     let (base, kind) = scheme.split_once('+').unwrap_or((scheme, ""));

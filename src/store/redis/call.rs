@@ -132,7 +132,7 @@ impl<'a> Call<'a> {
         key: &[u8],
         arguments: &(impl Fn(&mut Cmd) + Sync),
     ) -> Result<(Value, Option<(Live, Proof)>), Failure> {
-        let until = self.started + self.within;
+        let until = self.started.saturating_add(self.within);
         self.exchange(self.lane, |mut live| {
             let mut command = verb.command(with_text, key, self.deadline(key));
             arguments(&mut command);

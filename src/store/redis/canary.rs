@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::{RedisResult, Value};
+use redis::Value;
 
 use super::RedisStore;
 use super::concern::Concern;
@@ -12,8 +12,8 @@ use super::live::Live;
 /// How often Redis is asked while there is traffic, beside once per connection.
 const EVERY: Duration = Duration::from_secs(3);
 
-/// How long a question may take. Nobody waits for it.
-const WITHIN: Duration = Duration::from_secs(5);
+/// How long a question may take. Nobody waits for it but the next question to a Cluster.
+const WITHIN: Duration = Duration::from_secs(1);
 
 /// What a store does when it finds that Redis was emptied: by `FLUSHALL`, by a restart without its
 /// data, by an empty replica that became the master, or since another server or database answers
@@ -66,26 +66,24 @@ impl Canary {
         let mine = self.due.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
         if live.visit() || mine.is_ok() {
             let (canary, mut live) = (Arc::clone(self), live.clone());
-            tokio::spawn(async move {
-                // Whatever keeps Redis from answering is noticed by those who need an answer.
-                let _ = tokio::time::timeout(WITHIN, canary.look(&mut live)).await;
-            });
+            tokio::spawn(async move { canary.look(&mut live).await });
         }
     }
 
-    async fn look(&self, live: &mut Live) -> RedisResult<()> {
+    /// A node of a Cluster that refuses or is silent does not hide the others.
+    async fn look(&self, live: &mut Live) {
         for name in live.link.canaries() {
             let key = [self.prefix.as_slice(), name.as_bytes()].concat();
             let fresh: [u8; 16] = rand::random();
             let mut set = redis::cmd("SET");
             set.arg(&key).arg(&fresh).arg("NX").arg("GET");
-            let found = match live.link.command(&set).await? {
-                Value::BulkString(found) => found,
-                _ => fresh.into(),
-            };
-            self.note(key, found);
+            match tokio::time::timeout(WITHIN, live.link.command(&set)).await {
+                Ok(Ok(Value::BulkString(found))) => self.note(key, found),
+                Ok(Ok(_)) => self.note(key, fresh.into()),
+                // Whatever keeps it from answering is noticed by those who need an answer.
+                Ok(Err(_)) | Err(_) => {}
+            }
         }
-        Ok(())
     }
 
     fn note(&self, key: Vec<u8>, found: Vec<u8>) {

@@ -81,8 +81,9 @@ impl Durability {
         if self.on_disk {
             command.arg(1);
         }
-        // Zero would mean for ever.
-        command.arg(self.replicas).arg(within.as_millis().max(1).to_string());
+        // Zero would mean for ever, and a number that is too large is refused.
+        let millis = within.as_millis().clamp(1, u128::from(u32::MAX));
+        command.arg(self.replicas).arg(millis.to_string());
         command
     }
 

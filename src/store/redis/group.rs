@@ -209,7 +209,7 @@ pub(super) fn hand_out(
 
 /// How long to wait for the replicas: the verdict has to come before the caller gives up.
 pub(super) fn patience(until: Duration) -> Duration {
-    until.saturating_sub(ServerTime::here()) * 3 / 4
+    until.saturating_sub(ServerTime::here()) / 4 * 3
 }
 
 pub(super) fn judge(durability: Durability, waited: &Value) -> RedisResult<bool> {

@@ -23,15 +23,16 @@
 //! A Redis that was emptied is noticed: see [`Emptied`].
 //!
 //! Rights needed: `evalsha`, `eval`, `time`, `getrange`, `get`, `set`, `setrange`, `append`,
-//! `pexpire`, `strlen` and `pttl` on the prefix, `client|tracking` to be told of changes, `wait` or
-//! `waitaof` for a durability, `info` for the check, which tells more with `config|get` and
+//! `pexpire`, `strlen` and `pttl` on the prefix, `client|tracking` to be told of changes, `select` for
+//! another database than 0, `wait` or `waitaof` for a durability, `info` for the check, which tells more with `config|get` and
 //! `cluster|info`. On a Cluster also `multi`, `exec`, `asking`, `ping` and `cluster|slots`; with a
 //! `SentinelClient`, `role`.
 //!
 //! # Sentinel
 //! While there are calls, the Sentinels are asked in the background about once a second who the
 //! master is: one that is cut off goes on answering and does not know that it has a successor. It is
-//! left within two seconds of the fail-over. Without calls nothing is asked.
+//! left within two seconds of the fail-over. Without calls nothing is asked. While no Sentinel
+//! answers, the master that they have named last is used on.
 //!
 //! # Cluster
 //! One record is one key, so any number of nodes works. The client library follows slots that move

@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
-use redis::{ConnectionInfo, ErrorKind, ProtocolVersion, RedisResult, Value};
+use redis::{ConnectionInfo, ErrorKind, ProtocolVersion, RedisError, RedisResult, Value};
 
 use super::board::Board;
 use super::scripts::moment;
@@ -65,13 +65,24 @@ impl Nodes {
         if let Some(board) = board {
             config = config.set_push_sender(Arc::clone(board));
         }
-        let mut connection = self.client.get_async_connection_with_config(config).await?;
+        let mut connection =
+            self.client.get_async_connection_with_config(config).await.map_err(refusal)?;
         if board.is_some() {
             require_pushes(&mut connection).await?;
         }
         // A node that is silent now is asked by the first call to it.
         let _ = tokio::time::timeout(within / 4, ask_for_time(&mut connection, time)).await;
         Ok(connection)
+    }
+}
+
+/// The library calls every failure to connect one of the network. That a node refuses the user it
+/// says in words only.
+fn refusal(error: RedisError) -> RedisError {
+    let says = |code: &&'static str| error.detail().is_some_and(|detail| detail.contains(code));
+    match ["WRONGPASS", "NOAUTH", "NOPERM"].into_iter().find(says) {
+        Some(code) => redis::make_extension_error(code.into(), error.detail().map(Into::into)),
+        None => error,
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::sentinel::SentinelClient;
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisResult};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisError, RedisResult,
+};
 use tokio::task::JoinSet;
 
 use super::server_time::ServerTime;
@@ -64,9 +66,33 @@ struct Named {
 
 #[derive(Default)]
 struct Known {
-    master: Option<ConnectionAddr>,
+    /// How to connect to it.
+    master: Option<ConnectionInfo>,
     /// When they were asked last, on this machine's clock.
     asked: Duration,
+    /// Whether none of them has answered then.
+    silent: bool,
+}
+
+impl Known {
+    fn note(&mut self, found: &RedisResult<ConnectionInfo>) {
+        self.asked = ServerTime::here();
+        self.silent = found.as_ref().is_err_and(RedisError::is_io_error);
+        match found {
+            Ok(master) => self.master = Some(master.clone()),
+            Err(error) => tracing::debug!(%error, "the Sentinels name no master"),
+        }
+    }
+
+    /// Whether there is a master that was known, and whether nobody has answered just now.
+    fn state(&self) -> (bool, bool) {
+        let known = self.master.is_some();
+        (known, known && self.silent && self.age() < INTERVAL)
+    }
+
+    fn age(&self) -> Duration {
+        ServerTime::here().saturating_sub(self.asked)
+    }
 }
 
 impl Sentinels {
@@ -93,58 +119,80 @@ impl Sentinels {
         Self { way, known: Mutex::default(), asking: tokio::sync::Mutex::default() }
     }
 
-    /// Asks now.
-    pub(super) async fn find_master(&self) -> RedisResult<Client> {
-        let info = match &self.way {
+    /// The master, to connect to it. Where no Sentinel answers, the one that was known has to do:
+    /// running work must be able to store its outcome.
+    pub(super) async fn find_master(self: &Arc<Self>, within: Duration) -> RedisResult<Client> {
+        let (known, silent) = self.known().state();
+        let found = match silent {
+            true => Err(silence()),
+            // There must be time left to connect to the one that is known.
+            false => self.ask(if known { within / 2 } else { within }).await,
+        };
+        let found = found.or_else(|error| match self.known().master.clone() {
+            Some(master) if error.is_io_error() => Ok(master),
+            _ => Err(error),
+        });
+        Client::open(found?)
+    }
+
+    /// Asks, and waits so long for the answer. One that comes later is not lost: a single Sentinel
+    /// that is silent may cost a client of them a second each time.
+    async fn ask(self: &Arc<Self>, within: Duration) -> RedisResult<ConnectionInfo> {
+        let sentinels = Arc::clone(self);
+        let asking = tokio::spawn(async move {
+            let found = tokio::time::timeout(PATIENCE * 4, sentinels.look()).await;
+            let found = found.unwrap_or_else(|_| Err(silence()));
+            sentinels.known().note(&found);
+            found
+        });
+        let found = match tokio::time::timeout(within, asking).await {
+            Ok(found) => return found.unwrap_or_else(|_panicked| Err(no_provider())),
+            Err(_) => Err(silence()),
+        };
+        self.known().note(&found);
+        found
+    }
+
+    async fn look(&self) -> RedisResult<ConnectionInfo> {
+        match &self.way {
             Way::Client(client) => {
                 let found = client.lock().await.async_get_client().await?;
-                tuned_info(found.get_connection_info().clone())
+                Ok(tuned_info(found.get_connection_info().clone()))
             }
-            Way::Quorum(quorum) => quorum.find_master().await?,
-        };
-        let mut known = self.known();
-        known.master = Some(info.addr().clone());
-        known.asked = ServerTime::here();
-        Client::open(info)
+            Way::Quorum(quorum) => quorum.find_master().await,
+        }
     }
 
     /// Whether another master was named the last time. Asks again in the background if that is some
     /// time ago.
     pub(super) fn have_moved_from(self: &Arc<Self>, address: &ConnectionAddr) -> bool {
         let mut known = self.known();
-        let now = ServerTime::here();
-        if now.saturating_sub(known.asked) > INTERVAL {
-            known.asked = now;
+        if known.age() > INTERVAL {
+            known.asked = ServerTime::here();
             let sentinels = Arc::clone(self);
-            tokio::spawn(async move {
-                if let Err(error) = sentinels.find_master().await {
-                    tracing::debug!(%error, "the Sentinels name no master");
-                }
-            });
+            tokio::spawn(async move { sentinels.ask(PATIENCE).await.map(drop) });
         }
-        known.master.as_ref().is_some_and(|master| master != address)
+        known.master.as_ref().is_some_and(|master| master.addr() != address)
     }
 
     /// Asks again if nobody has for so long that a fail-over may have gone unnoticed.
-    pub(super) async fn refresh(&self) {
+    pub(super) async fn refresh(self: &Arc<Self>) {
         if !self.is_stale() {
             return;
         }
-        let _asking = self.asking.lock().await;
-        if self.is_stale() {
+        // Whoever holds it may have stopped running, with its runtime.
+        let asking = tokio::time::timeout(PATIENCE, self.asking.lock()).await;
+        if asking.is_ok() && self.is_stale() {
             self.known().asked = ServerTime::here();
             // Where they do not answer, what is known has to do. Boxed, since every call of a store
             // would be as large otherwise.
-            let found = tokio::time::timeout(PATIENCE, Box::pin(self.find_master())).await;
-            if !matches!(found, Ok(Ok(_))) {
-                tracing::debug!("the Sentinels name no master");
-            }
+            let _ = Box::pin(self.ask(PATIENCE)).await;
         }
     }
 
     fn is_stale(&self) -> bool {
         let known = self.known();
-        known.master.is_some() && ServerTime::here().saturating_sub(known.asked) > STALE
+        known.master.is_some() && known.age() > STALE
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -160,7 +208,7 @@ impl Quorum {
             asked.spawn(tokio::time::timeout(PATIENCE, async move { sentinel.ask(&master).await }));
         }
         let mut answers = Vec::new();
-        let mut failure = std::io::Error::from(std::io::ErrorKind::TimedOut).into();
+        let mut failure = silence();
         while let Some(asked) = asked.join_next().await {
             match asked {
                 Ok(Ok(Ok(named))) => answers.push(named),
@@ -232,6 +280,10 @@ impl Named {
     }
 }
 
+fn silence() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
+}
+
 impl fmt::Display for Sentinels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the master")?;
@@ -239,11 +291,9 @@ impl fmt::Display for Sentinels {
             return f.write_str(" that Sentinel names");
         };
         let Quorum { sentinels, master, .. } = &**quorum;
-        write!(f, " {master:?} of the Sentinels at ")?;
-        for (index, sentinel) in sentinels.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ", " };
-            write!(f, "{separator}{}", sentinel.client.get_connection_info().addr())?;
-        }
-        Ok(())
+        let address =
+            |sentinel: &Arc<Sentinel>| sentinel.client.get_connection_info().addr().to_string();
+        let addresses: Vec<_> = sentinels.iter().map(address).collect();
+        write!(f, " {master:?} of the Sentinels at {}", addresses.join(", "))
     }
 }

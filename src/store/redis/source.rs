@@ -77,7 +77,7 @@ impl Source {
                 Self::Server(client) => to_server(client, time, board).await,
                 #[cfg(feature = "redis-sentinel")]
                 Self::Sentinels(sentinels) => {
-                    to_server(&sentinels.find_master().await?, time, board).await
+                    to_server(&sentinels.find_master(within).await?, time, board).await
                 }
                 #[cfg(feature = "redis-cluster")]
                 Self::Cluster(nodes) => {

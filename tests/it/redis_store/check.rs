@@ -16,6 +16,7 @@ use crate::support::launch::Kind;
 use crate::support::patience::wait_until;
 use crate::support::redis::{RedisServer, shared};
 use crate::support::replicated::replicated;
+use crate::support::sentinel::SentinelTrio;
 use crate::support::tls::TlsServer;
 
 /// What goes with every look of who watches.
@@ -38,6 +39,21 @@ async fn wrong_credentials_are_refused_and_not_shown() {
 }
 
 #[tokio::test]
+async fn wrong_credentials_are_refused_by_sentinels_and_a_cluster_too() {
+    let (trio, cluster) =
+        (SentinelTrio::start(Kind::Redis, &[]), RedisCluster::start(Kind::Redis, &[]));
+    for url in [trio.url(), cluster.url()] {
+        let url = url.replace("://", "://store:s3cret@");
+        let store = RedisStore::connect(url).expect("valid addresses");
+        let error = store.begin(&attempt(slot()), WITHIN).await.unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (ErrorKind::Refused, Effect::None), "{error:?}");
+        assert!(!error.is_transient());
+        let shown = format!("{store:?} {error:?} {error}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn the_rights_that_the_documentation_names_are_enough() {
     let server = RedisServer::start(DURABLE);
     let rights = "on >word ~idempotency:* +evalsha +eval +time +getrange +get +set +setrange \
@@ -45,8 +61,8 @@ async fn the_rights_that_the_documentation_names_are_enough() {
     let user = [&["ACL", "SETUSER", "store"][..], &rights.split_whitespace().collect::<Vec<_>>()];
     let user: Vec<_> = user.concat().into_iter().map(str::as_bytes).collect();
     server.command(&user).expect("the user is made");
-    let url = format!("redis://store:word@127.0.0.1:{}/0", server.port());
-    let store = RedisStore::connect(url).expect("a valid address");
+    let url = |database| format!("redis://store:word@127.0.0.1:{}/{database}", server.port());
+    let store = RedisStore::connect(url(0)).expect("a valid address");
 
     let report = store.verify().await.expect("the server is asked");
     assert_eq!(report.concerns().count(), 0, "{report}");
@@ -70,8 +86,38 @@ async fn the_rights_that_the_documentation_names_are_enough() {
     wait_until("it is watched", || runs(&server, LOOK) > 0).await;
     complete(&store, &claim, "done").await;
     assert_eq!(end(watch).await.running(claim.grant().fence), None);
+    server.query::<()>("ACL SETUSER store +select").expect("it has another right");
+    begin_one(&RedisStore::connect(url(3)).expect("a valid address")).await;
     let log: Vec<Value> = server.query("ACL LOG").expect("it answers");
     assert!(log.is_empty(), "{log:?}");
+}
+
+#[tokio::test]
+async fn the_rights_that_the_documentation_names_are_enough_to_wait_for_replicas() {
+    let (master, _replica) = replicated(Kind::Valkey);
+    let rights = "on >word ~idempotency:* +evalsha +eval +time +getrange +get +set +setrange \
+                  +append +pexpire +strlen +pttl";
+    let url = format!("redis://store:word@127.0.0.1:{}/0", master.port());
+    let one = Durability::replicas(1);
+    for (right, durability) in [("+wait", one), ("+waitaof", one.on_disk())] {
+        master.query::<()>(&format!("ACL SETUSER store reset {rights} {right}")).expect("a user");
+        let store = RedisStore::connect(&url).expect("a valid address").durability(durability);
+        complete(&store, &start(&store).await, "done").await;
+    }
+}
+
+#[tokio::test]
+async fn a_unix_socket_leads_to_a_server_too() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("redis.sock");
+    let path = path.to_str().expect("a path in UTF-8");
+    let _server = RedisServer::start(&["--unixsocket", path]);
+    for url in
+        [format!("unix://{path}"), format!("redis+unix://{path}?db=1"), format!("unix:{path}")]
+    {
+        let store = RedisStore::connect(url).expect("a valid address");
+        complete(&store, &start(&store).await, "done").await;
+    }
 }
 
 #[tokio::test]

@@ -101,6 +101,16 @@ async fn the_check_asks_every_master() {
 
 #[tokio::test]
 async fn a_single_emptied_master_is_noticed() {
+    a_single_emptied_master_is_noticed_while_the_others(|_| {}).await;
+}
+
+#[tokio::test]
+async fn a_single_emptied_master_is_noticed_while_the_others_are_full() {
+    let full = |node: &RedisServer| node.query::<()>("CONFIG SET maxmemory 1").expect("it is set");
+    a_single_emptied_master_is_noticed_while_the_others(full).await;
+}
+
+async fn a_single_emptied_master_is_noticed_while_the_others(hinder: impl Fn(&RedisServer)) {
     let cluster = RedisCluster::start(Kind::Redis, &[]);
     let store = RedisStore::connect(cluster.url()).expect("valid addresses");
     drop(start(&store).await);
@@ -110,10 +120,11 @@ async fn a_single_emptied_master_is_noticed() {
     let all = || cluster.nodes.iter().map(canaries).sum::<usize>() == 64;
     wait_until("there are canaries", all).await;
     assert!(cluster.nodes.iter().all(|node| canaries(node) > 0));
+    [0, 2].iter().for_each(|&other| hinder(&cluster.nodes[other]));
     cluster.nodes[1].query::<()>("FLUSHALL").expect("it is emptied");
     let since = now();
     loop {
-        drop(start(&store).await);
+        let _ = store.begin(&attempt(slot()), WITHIN).await;
         let report = store.verify().await.expect("the masters are asked");
         if report.concerns().any(|concern| *concern == Concern::Emptied) {
             return;

@@ -5,11 +5,14 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::runtime::Builder;
 use tower_idempotency::protocol::{Found, Reply};
+use tower_idempotency::store::redis::Durability;
 use tower_idempotency::store::{Effect, Error, ErrorKind, RedisStore, Store};
 
-use super::{WITHIN, attempt, complete, now, slot, start, warm_up, wired};
+use super::{WITHIN, attempt, complete, now, response, slot, start, warm_up, wired};
+use crate::support::launch::Kind;
 use crate::support::patience::wait_until;
 use crate::support::redis::{RedisServer, shared};
+use crate::support::replicated::replicated;
 
 #[tokio::test]
 async fn a_connection_that_died_while_idle_is_not_noticed() {
@@ -136,5 +139,20 @@ async fn soon<T>(call: impl AsyncFn() -> Result<T, Error>) -> T {
             Ok(given) => return given,
             Err(error) => assert!(now() - since < Duration::from_secs(1), "{error:?}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_call_may_take_all_the_time_there_is() {
+    let (master, _replica) = replicated(Kind::Redis);
+    for durability in [Durability::local(), Durability::replicas(1)] {
+        let (store, attempt) = (master.store().durability(durability), attempt(slot()));
+        let reply = store.begin(&attempt, Duration::MAX).await;
+        let Ok(Reply::Started(grant)) = reply else { panic!("begin gave {reply:?}") };
+        let (claim, outcome) = (attempt.claim(grant), response("done"));
+        let reply = store.renew(&claim, Duration::MAX).await;
+        assert_eq!(reply.expect("renew"), Reply::Applied);
+        let reply = store.complete(&claim, &outcome, Duration::MAX).await;
+        assert_eq!(reply.expect("complete"), Reply::Applied);
     }
 }

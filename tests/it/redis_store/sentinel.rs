@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use redis::ConnectionAddr;
 use redis::sentinel::SentinelClientBuilder;
 use redis::sentinel::SentinelServerType;
+use tokio::runtime::Builder;
 use tower_idempotency::protocol::Reply;
 use tower_idempotency::store::{ErrorKind, RedisStore, Store};
 
@@ -180,4 +182,66 @@ async fn sentinels_that_know_no_such_master_are_an_error_that_says_so() {
     assert_eq!(error.kind(), ErrorKind::Refused);
     let source = std::error::Error::source(&error).expect("a cause").to_string();
     assert!(source.contains("No such master"), "{source}");
+}
+
+#[tokio::test]
+async fn running_work_can_finish_on_the_known_master_without_any_sentinel() {
+    for stop in [RedisServer::kill, |sentinel: &mut RedisServer| sentinel.pause()] {
+        let mut trio = SentinelTrio::start(Kind::Redis, &[]);
+        let stores = [by_address(&trio), by_client(&trio)];
+        let mut claims = Vec::new();
+        for store in &stores {
+            claims.push(start(store).await);
+        }
+        trio.sentinels.iter_mut().for_each(stop);
+        // Long enough that they are asked before anything is sent.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        for (store, claim) in stores.iter().zip(&claims) {
+            // Its connection is another than that of begin.
+            let reply = store.complete(claim, &response("done"), STORE_TIMEOUT).await;
+            assert_eq!(reply.expect("complete"), Reply::Applied);
+            trio.nodes[0].query::<()>("CLIENT KILL TYPE normal").expect("they are killed");
+            let reply = store.begin(&attempt(slot()), STORE_TIMEOUT).await;
+            assert!(matches!(reply, Ok(Reply::Started(_))), "{reply:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_silent_sentinel_does_not_hide_the_master_from_a_client() {
+    let trio = SentinelTrio::start(Kind::Redis, &[]);
+    trio.sentinels[0].pause();
+    let store = by_client(&trio);
+    let since = now();
+    while let Err(error) = store.begin(&attempt(slot()), STORE_TIMEOUT).await {
+        assert!(error.is_transient(), "{error:?}");
+        assert!(now() - since < STORE_TIMEOUT * 3, "{error:?}");
+    }
+    let old = trio.master().expect("two of them agree");
+    trio.nodes[old].pause();
+    let new = trio.await_failover(old).await;
+    let took = moves_to(&store, &trio.nodes[new]).await;
+    assert!(took < STORE_TIMEOUT * 4, "it took {took:?}");
+    trio.nodes[old].resume();
+}
+
+#[test]
+fn a_runtime_that_stands_still_while_asking_does_not_stop_the_others() {
+    let trio = SentinelTrio::start(Kind::Redis, &[]);
+    let store = by_address(&trio);
+    let runtime = || Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (still, moving) = (runtime(), runtime());
+    // The runtime in which the connection lives runs on.
+    let quiet = || moving.block_on(async { tokio::time::sleep(Duration::from_secs(2)).await });
+    drop(moving.block_on(start(&store)));
+    quiet();
+    // Polled once, it asks before it sends anything, in a runtime that then never runs again.
+    let attempt = attempt(slot());
+    let mut begun = Box::pin(store.begin(&attempt, WITHIN));
+    let polled = still.block_on(async { (&mut begun).now_or_never() });
+    assert!(polled.is_none(), "begin asks the Sentinels, not {polled:?}");
+    quiet();
+    let reply = moving.block_on(store.begin(&self::attempt(slot()), STORE_TIMEOUT));
+    assert!(matches!(reply, Ok(Reply::Started(_))), "{reply:?}");
+    drop(begun);
 }
