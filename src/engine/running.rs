@@ -17,6 +17,8 @@ pub(crate) struct Terms {
     pub(crate) run_unprotected: bool,
     /// How long a request waits for the outcome of another one, if it does.
     pub(crate) wait: Option<Duration>,
+    /// Whether a hook decides about abandoned claims.
+    pub(crate) recovers: bool,
 }
 
 /// By what right a handler runs.

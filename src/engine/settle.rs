@@ -98,7 +98,9 @@ impl Engine {
         conclusion: Conclusion,
         ticket: Ticket,
     ) -> Settled {
-        let safe = held.terms.guarantee == Guarantee::AtMostOnce || held.is_live();
+        // At most once nobody else will run, unless a hook says so once the lease has lapsed.
+        let alone = held.terms.guarantee == Guarantee::AtMostOnce && !held.terms.recovers;
+        let safe = alone || held.is_live();
         let settled = match (&conclusion, safe) {
             (Conclusion::Free(_), _) => Settled::Answer,
             (Conclusion::Keep(_), true) => Settled::Unstored,

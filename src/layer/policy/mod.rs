@@ -235,6 +235,7 @@ impl Policy {
             completion_tries: self.completion_tries,
             run_unprotected: self.store_failure == StoreFailure::RunUnprotected,
             wait: self.in_flight.max_wait(),
+            recovers: self.recover.is_some(),
         }
     }
 

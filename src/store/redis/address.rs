@@ -36,7 +36,8 @@ pub(super) fn parse(address: &str) -> RedisResult<Source> {
         "cluster" => Err(invalid(
             "redis+cluster:// needs the feature `redis-cluster`, which is not compiled in",
         )),
-        _ => Client::open(address).map(Source::server),
+        "" | "unix" => Client::open(address).map(Source::server),
+        _ => Err(invalid("of addresses with a plus there are redis+sentinel and redis+cluster")),
     }
 }
 

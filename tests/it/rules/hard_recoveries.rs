@@ -201,3 +201,27 @@ async fn rule_23_a_worker_that_comes_back_answers_for_a_hook_that_does_not_know(
     gate.open.notify_one();
     assert_eq!(asks.await.expect("an answer").text(), "the worker's");
 }
+
+#[tokio::test]
+async fn rule_27_where_a_hook_may_decide_otherwise_an_answer_is_given_only_while_the_claim_is_live()
+{
+    let store = FaultyStore::new(&AnyStore::memory());
+    let policy = || Policy::new().lease(Duration::from_millis(200));
+    for (hook, status) in [(false, 200), (true, 503)] {
+        let policy = match hook {
+            true => policy().on_abandoned(async |_| Recovery::Rerun),
+            false => policy(),
+        };
+        let builder = crate::support::app::layer(&store).policy(policy);
+        let builder = builder.store_timeout(Duration::from_millis(50));
+        let app = App::start(builder.build().expect("valid"), |_| pause(500)).await;
+        let ask = keyed(&format!("{hook}"));
+        let request = in_background(&app, &ask);
+        eventually(|| app.runs() == 1).await;
+        for verb in [Operation::Renew, Operation::Complete] {
+            store.fault(verb, Fault::Fails(ErrorKind::Unreachable));
+        }
+        assert_eq!(request.await.expect("an answer").status, status, "hook: {hook}");
+        store.recover();
+    }
+}
