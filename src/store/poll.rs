@@ -17,7 +17,8 @@ pub(super) const LONGEST: Duration = Duration::from_secs(1);
 /// quarter, so that many servers do not look at the same moment.
 ///
 /// # Errors
-/// If the last look failed.
+/// If the last look failed; and at once if one failed because of the record or the call, which another
+/// look does not mend.
 pub async fn poll(
     store: &impl Store,
     slot: Slot,
@@ -28,7 +29,10 @@ pub async fn poll(
     let mut left = within;
     loop {
         let seen = store.look(slot, LOOK.min(within)).await;
-        let lease = seen.as_ref().map_or(Some(Duration::MAX), |seen| seen.running(fence));
+        let lease = match &seen {
+            Ok(seen) => seen.running(fence),
+            Err(error) => error.is_passing().then_some(Duration::MAX),
+        };
         let Some(lease) = lease.filter(|_| !left.is_zero()) else { return seen };
         let nap = jittered(pause).min(lease).min(left);
         tokio::time::sleep(nap).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tower_idempotency::store::{ErrorKind, Operation};
+use tower_idempotency::store::{ErrorKind, Operation, poll};
 use tower_idempotency::{FingerprintPolicy, InFlight, Policy};
 
 use crate::support::any_store::AnyStore;
@@ -94,4 +94,20 @@ async fn rule_24_a_worker_that_lost_its_claim_keeps_nobody_from_the_winners_answ
     }
     assert!(!loser.is_finished(), "it still runs");
     assert_eq!(app.runs(), 1);
+}
+
+#[tokio::test]
+async fn rule_38_a_store_that_polls_tells_at_once_of_a_record_that_cannot_be_read() {
+    let inner = AnyStore::memory();
+    let store = FaultyStore::new(&inner);
+    let claim = inner.claimed(attempt_of(&keyed("k"), Duration::from_secs(30))).await;
+    let (slot, fence) = (claim.attempt().slot, claim.grant().fence);
+    for (kind, looks) in [(ErrorKind::Corrupt, 1..=1), (ErrorKind::Unreachable, 2..=100)] {
+        let before = store.calls(Operation::Look);
+        store.fault(Operation::Look, Fault::Fails(kind));
+        let failed = poll(&store, slot, fence, Duration::from_millis(500)).await;
+        assert_eq!(failed.expect_err("it cannot be read").kind(), kind);
+        let looked = store.calls(Operation::Look) - before;
+        assert!(looks.contains(&looked), "{kind:?}: {looked}");
+    }
 }
