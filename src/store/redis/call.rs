@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use redis::{Cmd, RedisError, RedisResult, Value};
 
-use super::canary::Canary;
+use super::check::canary::Canary;
+use super::connection::group::Proof;
+use super::connection::lane::Lane;
+use super::connection::live::Live;
+use super::connection::server_time::ServerTime;
 use super::durability::Durability;
 use super::error::{Cure, Stage, cure, failed, is_answer};
-use super::group::Proof;
-use super::lane::Lane;
-use super::live::Live;
 use super::scripts::{Answer, Verb};
-use super::server_time::ServerTime;
 use crate::protocol::{InvalidRecord, Timestamp};
 use crate::store::{Effect, Error, ErrorKind, Operation};
 

@@ -9,15 +9,15 @@ use redis::sentinel::SentinelClient;
 use redis::{Client, RedisError};
 
 use super::RedisStore;
-use super::address;
-use super::canary::{Canary, Emptied};
-use super::durability::Durability;
-use super::lane::{Lane, Lanes};
+use super::check::canary::{Canary, Emptied};
+use super::connection::address;
+use super::connection::lane::{Lane, Lanes};
 #[cfg(feature = "redis-cluster")]
-use super::nodes::Nodes;
+use super::connection::nodes::Nodes;
 #[cfg(feature = "redis-sentinel")]
-use super::sentinels::Sentinels;
-use super::source::Source;
+use super::connection::sentinels::Sentinels;
+use super::connection::source::Source;
+use super::durability::Durability;
 use super::watch::Watches;
 
 /// How long connecting may take, if nothing else is said.

@@ -104,6 +104,17 @@ fn of_connection(error: &RedisError, stage: Stage) -> (ErrorKind, Effect) {
     }
 }
 
+/// The error of an address that cannot be used.
+pub(super) fn invalid(what: &'static str) -> RedisError {
+    (Kind::InvalidClientConfig, what).into()
+}
+
+/// The error of connecting that has panicked, as it does with TLS where nobody has chosen who does
+/// its cryptography.
+pub(super) fn no_provider() -> RedisError {
+    invalid("connecting has failed; TLS needs a crypto provider of rustls to be installed")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -75,35 +75,17 @@
 //! | 64 KiB | 71 | 44 |
 //! | 1 MiB | 876 | 490 |
 
-mod address;
 mod begin;
-mod board;
 mod call;
-mod canary;
+mod check;
 mod complete;
-mod concern;
 mod connect;
+mod connection;
 mod durability;
 mod error;
-mod group;
-mod inspect;
-mod lane;
-mod link;
-mod live;
-#[cfg(feature = "redis-cluster")]
-mod nodes;
 mod reads;
 mod records;
-mod report;
 mod scripts;
-#[cfg(feature = "redis-sentinel")]
-mod sentinels;
-mod server_time;
-#[cfg(feature = "redis-cluster")]
-mod shards;
-mod source;
-mod tune;
-mod verify;
 mod watch;
 
 use std::fmt;
@@ -116,16 +98,16 @@ pub use redis;
 use redis::Cmd;
 
 use self::call::Call;
-use self::canary::Canary;
-pub use self::canary::Emptied;
-pub use self::concern::Concern;
+use self::check::canary::Canary;
+pub use self::check::canary::Emptied;
+pub use self::check::concern::Concern;
+pub use self::check::report::{AppendOnlyFile, ClusterView, Report, Role, Server, Software};
+use self::connection::lane::{Lane, Lanes};
+use self::connection::server_time::ServerTime;
+use self::connection::source::Source;
 pub use self::durability::Durability;
-use self::lane::{Lane, Lanes};
 use self::records::{classify, content, micros, millis};
-pub use self::report::{AppendOnlyFile, ClusterView, Report, Role, Server, Software};
 use self::scripts::Answer;
-use self::server_time::ServerTime;
-use self::source::Source;
 use self::watch::Watches;
 use super::{Error, Operation, Seen, Store};
 use crate::protocol::{

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use redis::{Cmd, Pipeline, Value};
 
 use super::call::Call;
-use super::link::Told;
+use super::connection::link::Told;
 use super::scripts::{bytes, moment};
 use crate::protocol::{Record, Timestamp};
 use crate::store::{Error, Seen};

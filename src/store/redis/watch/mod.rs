@@ -1,13 +1,15 @@
+pub(in crate::store::redis) mod board;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use self::board::{Board, Look, Watcher};
 use super::RedisStore;
-use super::board::{Board, Look, Watcher};
-use super::lane::Lane;
-use super::server_time::ServerTime;
 use crate::protocol::{FenceToken, Slot};
 use crate::store::poll::{FIRST, LONGEST, LOOK, jittered};
+use crate::store::redis::connection::lane::Lane;
+use crate::store::redis::connection::server_time::ServerTime;
 use crate::store::{Error, ErrorKind, Operation, Seen};
 
 /// For how long the server is not asked again once it has refused to notify: it lacks the command,
@@ -23,7 +25,7 @@ const FAILED: Duration = Duration::from_secs(1);
 /// one of them changes. Compared with a message that whoever changes the record publishes, this
 /// covers every way in which a record can change, costs nothing while nobody waits, and leaves no
 /// gap between looking and waiting. A look now and then is the floor, should a notification be lost.
-pub(super) struct Watches {
+pub(in crate::store::redis) struct Watches {
     /// A connection of its own: it must speak RESP3, and is made when somebody first watches.
     lane: Lane,
     board: Arc<Board>,
@@ -33,7 +35,7 @@ pub(super) struct Watches {
 
 impl Watches {
     /// `lane` makes the connection whose notifications go to the board.
-    pub(super) fn new(lane: impl FnOnce(Arc<Board>) -> Lane) -> Self {
+    pub(in crate::store::redis) fn new(lane: impl FnOnce(Arc<Board>) -> Lane) -> Self {
         let board = Arc::<Board>::default();
         Self { lane: lane(Arc::clone(&board)), board, pause: AtomicU64::new(0) }
     }
@@ -52,7 +54,7 @@ impl Watches {
 
 impl RedisStore {
     /// Looks until the claim with this fence does not keep others out any more, or the time is over.
-    pub(super) async fn await_change(
+    pub(in crate::store::redis) async fn await_change(
         &self,
         slot: &Slot,
         fence: FenceToken,

@@ -9,42 +9,42 @@ use crate::store::{Error, Seen};
 
 /// The slots that somebody in this process watches, by their keys. What Redis notifies goes here.
 #[derive(Default)]
-pub(super) struct Board(Mutex<HashMap<Vec<u8>, Arc<Watched>>>);
+pub(in crate::store::redis) struct Board(Mutex<HashMap<Vec<u8>, Arc<Watched>>>);
 
 /// A slot that is watched, by however many.
 #[derive(Default)]
-pub(super) struct Watched {
+pub(in crate::store::redis) struct Watched {
     /// Goes on whenever the slot may have changed.
-    pub(super) round: watch::Sender<u64>,
+    pub(in crate::store::redis) round: watch::Sender<u64>,
     /// What the last look has found. Held while somebody looks.
-    pub(super) last: tokio::sync::Mutex<Option<Look>>,
+    pub(in crate::store::redis) last: tokio::sync::Mutex<Option<Look>>,
 }
 
 /// What a look has found.
 #[derive(Clone)]
-pub(super) struct Look {
+pub(in crate::store::redis) struct Look {
     /// The round when it began.
-    pub(super) round: u64,
-    pub(super) seen: Result<Seen, Arc<Error>>,
+    pub(in crate::store::redis) round: u64,
+    pub(in crate::store::redis) seen: Result<Seen, Arc<Error>>,
     /// Whether Redis tells when that changes.
-    pub(super) tracked: bool,
+    pub(in crate::store::redis) tracked: bool,
 }
 
 /// One who watches. The last one who goes takes the slot off the board.
-pub(super) struct Watcher<'a> {
+pub(in crate::store::redis) struct Watcher<'a> {
     board: &'a Board,
-    pub(super) key: &'a [u8],
-    pub(super) watched: Arc<Watched>,
+    pub(in crate::store::redis) key: &'a [u8],
+    pub(in crate::store::redis) watched: Arc<Watched>,
 }
 
 impl Board {
-    pub(super) fn watch<'a>(&'a self, key: &'a [u8]) -> Watcher<'a> {
+    pub(in crate::store::redis) fn watch<'a>(&'a self, key: &'a [u8]) -> Watcher<'a> {
         let watched = Arc::clone(self.lock().entry(key.to_vec()).or_default());
         Watcher { board: self, key, watched }
     }
 
     /// For when it is not known what has changed.
-    pub(super) fn wake_all(&self) {
+    pub(in crate::store::redis) fn wake_all(&self) {
         self.lock().values().for_each(|watched| watched.wake());
     }
 
@@ -59,7 +59,7 @@ impl Watched {
     }
 
     /// Goes on if nobody else has: one of all who suspect something is enough.
-    pub(super) fn suspect(&self, since: u64) {
+    pub(in crate::store::redis) fn suspect(&self, since: u64) {
         self.round.send_if_modified(|round| {
             let first = *round == since;
             *round += u64::from(first);

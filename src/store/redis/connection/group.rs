@@ -7,10 +7,9 @@ use std::time::Duration;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::sync::{oneshot, watch};
 
-use super::durability::Durability;
 use super::link::Link;
-use super::live::Live;
 use super::server_time::ServerTime;
+use crate::store::redis::durability::Durability;
 
 /// The calls that wait for their turn on one connection, on which they are followed by a wait for
 /// the replicas.
@@ -40,7 +39,7 @@ pub(super) type Caller = oneshot::Sender<RedisResult<(Value, Proof)>>;
 
 /// Will say whether what a call has written is as durable as was asked for.
 #[derive(Clone)]
-pub(super) struct Proof(watch::Receiver<Option<RedisResult<bool>>>);
+pub(in crate::store::redis) struct Proof(watch::Receiver<Option<RedisResult<bool>>>);
 
 impl Proof {
     /// A verdict that is known already.
@@ -49,48 +48,23 @@ impl Proof {
         Self(watch::channel(Some(verdict)).1)
     }
 
-    pub(super) async fn verdict(mut self) -> RedisResult<bool> {
+    pub(in crate::store::redis) async fn verdict(mut self) -> RedisResult<bool> {
         let verdict = self.0.wait_for(Option::is_some).await.map(|verdict| verdict.clone());
         verdict.ok().flatten().unwrap_or_else(|| Err(abandoned()))
     }
 }
 
-impl Live {
-    /// Runs a command and asks for the durability of what it writes. The reply comes first, where
-    /// that can be: what has written nothing needs no proof.
-    pub(super) async fn durably(
-        &self,
-        durability: Durability,
-        key: &[u8],
-        command: Cmd,
-        until: Duration,
-    ) -> RedisResult<(Value, Proof)> {
-        match &self.link {
-            Link::Single(_) => {
-                let road = Road::Connection(self.link.clone());
-                self.groups().take(road, durability, command, until).await
-            }
-            #[cfg(feature = "redis-cluster")]
-            Link::Cluster(connection) => {
-                self.shards().take(connection, durability, key, command, until).await
-            }
-        }
-    }
-}
-
 /// Where a group is sent.
-pub(super) enum Road {
-    /// Over a connection to one server.
-    Connection(Link),
-    #[cfg(feature = "redis-cluster")]
-    Node(super::shards::Road),
+pub(super) trait Road: Send + 'static {
+    /// Sends a group and the wait for what it writes, and hands its replies out.
+    fn send(&self, durability: Durability, group: Vec<Member>) -> impl Future<Output = ()> + Send;
 }
 
 impl Groups {
     /// Sends a command with the next group.
     pub(super) async fn take(
         self: &Arc<Self>,
-        road: Road,
+        road: impl Road,
         durability: Durability,
         command: Cmd,
         until: Duration,
@@ -132,18 +106,14 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self, road: Road, durability: Durability) {
+    async fn run(mut self, road: impl Road, durability: Durability) {
         loop {
             let group = self.groups.depart();
             if group.is_empty() {
                 self.ended = true;
                 return;
             }
-            match &road {
-                Road::Connection(link) => send(link, durability, group).await,
-                #[cfg(feature = "redis-cluster")]
-                Road::Node(node) => node.send(durability, group).await,
-            }
+            road.send(durability, group).await;
         }
     }
 }
@@ -169,26 +139,29 @@ pub(super) fn packed(durability: Durability, group: Vec<Member>) -> (Pipeline, C
     (pipeline, durability.wait(patience(until)), callers)
 }
 
-async fn send(link: &Link, durability: Durability, group: Vec<Member>) {
-    let (pipeline, wait, callers) = packed(durability, group);
-    let (given, proof) = watch::channel(None);
-    let (mut first, mut second) = (link.clone(), link.clone());
-    let mut handed_out = pin!(async {
-        hand_out(first.each(&pipeline).await, callers, &Proof(proof));
-    });
-    let mut waited = pin!(second.command(&wait));
-    let mut done = false;
-    let waited = poll_fn(|context| {
-        // In this order: polled for the first time, each of them is sent, and the server must find
-        // the wait right behind the commands. Their replies do not wait for its own.
-        done = done || handed_out.as_mut().poll(context).is_ready();
-        waited.as_mut().poll(context)
-    })
-    .await;
-    if !done {
-        handed_out.await;
+/// A connection to one server.
+impl Road for Link {
+    async fn send(&self, durability: Durability, group: Vec<Member>) {
+        let (pipeline, wait, callers) = packed(durability, group);
+        let (given, proof) = watch::channel(None);
+        let (mut first, mut second) = (self.clone(), self.clone());
+        let mut handed_out = pin!(async {
+            hand_out(first.each(&pipeline).await, callers, &Proof(proof));
+        });
+        let mut waited = pin!(second.command(&wait));
+        let mut done = false;
+        let waited = poll_fn(|context| {
+            // In this order: polled for the first time, each of them is sent, and the server must find
+            // the wait right behind the commands. Their replies do not wait for its own.
+            done = done || handed_out.as_mut().poll(context).is_ready();
+            waited.as_mut().poll(context)
+        })
+        .await;
+        if !done {
+            handed_out.await;
+        }
+        given.send_replace(Some(waited.and_then(|waited| judge(durability, &waited))));
     }
-    given.send_replace(Some(waited.and_then(|waited| judge(durability, &waited))));
 }
 
 pub(super) fn hand_out(

@@ -2,19 +2,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use redis::ConnectionAddr;
+use redis::{Cmd, ConnectionAddr, RedisResult, Value};
 
-use super::group::Groups;
+use super::group::{Groups, Proof};
 use super::link::Link;
 use super::server_time::ServerTime;
 #[cfg(feature = "redis-cluster")]
 use super::shards::Shards;
 use super::source::Connected;
+use crate::store::redis::durability::Durability;
 
 /// A connection. Clones of it share one socket.
 #[derive(Clone)]
-pub(super) struct Live {
-    pub(super) link: Link,
+pub(in crate::store::redis) struct Live {
+    pub(in crate::store::redis) link: Link,
     shared: Arc<Shared>,
 }
 
@@ -38,7 +39,7 @@ struct Shared {
 }
 
 impl Live {
-    pub(super) fn new(Connected { link, address }: Connected) -> Self {
+    pub(in crate::store::redis) fn new(Connected { link, address }: Connected) -> Self {
         let live = Self {
             link,
             shared: Arc::new(Shared {
@@ -59,71 +60,94 @@ impl Live {
     }
 
     /// Notes that a call is sent.
-    pub(super) fn ask(&self, now: u64) {
+    pub(in crate::store::redis) fn ask(&self, now: u64) {
         let _ = self.shared.asked.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Notes that a reply came.
-    pub(super) fn hear(&self) {
+    pub(in crate::store::redis) fn hear(&self) {
         self.shared.heard.store(ServerTime::here_in_micros(), Ordering::Relaxed);
         self.shared.asked.store(0, Ordering::Relaxed);
     }
 
     /// For how long calls have been sent and nothing has come back.
-    pub(super) fn silence(&self) -> Duration {
+    pub(in crate::store::redis) fn silence(&self) -> Duration {
         match self.shared.asked.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
             asked => ServerTime::here().saturating_sub(Duration::from_micros(asked)),
         }
     }
 
-    pub(super) fn heard(&self) -> Duration {
+    pub(in crate::store::redis) fn heard(&self) -> Duration {
         Duration::from_micros(self.shared.heard.load(Ordering::Relaxed))
     }
 
-    pub(super) fn age(&self) -> Duration {
+    pub(in crate::store::redis) fn age(&self) -> Duration {
         ServerTime::here().saturating_sub(self.shared.since)
     }
 
-    pub(super) fn address(&self) -> Option<&ConnectionAddr> {
+    pub(in crate::store::redis) fn address(&self) -> Option<&ConnectionAddr> {
         self.shared.address.as_ref()
     }
 
-    pub(super) fn renewing(&self) -> &AtomicBool {
+    pub(in crate::store::redis) fn renewing(&self) -> &AtomicBool {
         &self.shared.renewing
     }
 
-    pub(super) fn is(&self, other: &Self) -> bool {
+    pub(in crate::store::redis) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    pub(super) fn lacks_ifeq(&self) -> bool {
+    pub(in crate::store::redis) fn lacks_ifeq(&self) -> bool {
         self.shared.lacks_ifeq.load(Ordering::Relaxed)
     }
 
     /// Notes that the server does not know `SET … IFEQ`. The next connection tries it again, since
     /// the server behind it may be a newer one.
-    pub(super) fn note_lack_of_ifeq(&self) {
+    pub(in crate::store::redis) fn note_lack_of_ifeq(&self) {
         self.shared.lacks_ifeq.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn was_visited(&self) -> bool {
+    pub(in crate::store::redis) fn was_visited(&self) -> bool {
         self.shared.visited.load(Ordering::Relaxed)
     }
 
     /// Whether nobody has looked for the canary on it; the next one has.
-    pub(super) fn visit(&self) -> bool {
+    pub(in crate::store::redis) fn visit(&self) -> bool {
         !self.shared.visited.swap(true, Ordering::Relaxed)
     }
 
     /// The calls that are followed by a wait for replicas.
-    pub(super) fn groups(&self) -> &Arc<Groups> {
+    fn groups(&self) -> &Arc<Groups> {
         &self.shared.groups
     }
 
     /// The same for each node of a Cluster.
     #[cfg(feature = "redis-cluster")]
-    pub(super) fn shards(&self) -> &Arc<Shards> {
+    fn shards(&self) -> &Arc<Shards> {
         &self.shared.shards
+    }
+}
+
+impl Live {
+    /// Runs a command and asks for the durability of what it writes. The reply comes first, where
+    /// that can be: what has written nothing needs no proof.
+    #[cfg_attr(not(feature = "redis-cluster"), expect(unused_variables))]
+    pub(in crate::store::redis) async fn durably(
+        &self,
+        durability: Durability,
+        key: &[u8],
+        command: Cmd,
+        until: Duration,
+    ) -> RedisResult<(Value, Proof)> {
+        match &self.link {
+            Link::Single(_) => {
+                self.groups().take(self.link.clone(), durability, command, until).await
+            }
+            #[cfg(feature = "redis-cluster")]
+            Link::Cluster(connection) => {
+                self.shards().take(connection, durability, key, command, until).await
+            }
+        }
     }
 }

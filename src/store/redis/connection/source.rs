@@ -2,12 +2,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, ProtocolVersion, RedisError,
-    RedisResult,
-};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ProtocolVersion, RedisResult};
 
-use super::board::Board;
 use super::link::Link;
 #[cfg(feature = "redis-cluster")]
 use super::nodes::Nodes;
@@ -16,13 +12,14 @@ use super::sentinels::Sentinels;
 use super::server_time::ServerTime;
 use super::tune::tuned_info;
 use crate::protocol::Timestamp;
+use crate::store::redis::watch::board::Board;
 
 /// How many calls may wait for their turn to be written.
 const QUEUE: usize = 512;
 
 /// Where the connections of a store lead.
 #[derive(Clone)]
-pub(super) enum Source {
+pub(in crate::store::redis) enum Source {
     /// To one server.
     Server(Box<Client>),
     /// To the server that Sentinels name as the master.
@@ -34,20 +31,20 @@ pub(super) enum Source {
 }
 
 /// What a connection attempt has led to.
-pub(super) struct Connected {
-    pub(super) link: Link,
+pub(in crate::store::redis) struct Connected {
+    pub(in crate::store::redis) link: Link,
     /// The server at the other end, if it is one.
-    pub(super) address: Option<ConnectionAddr>,
+    pub(in crate::store::redis) address: Option<ConnectionAddr>,
 }
 
 impl Source {
-    pub(super) fn server(client: Client) -> Self {
+    pub(in crate::store::redis) fn server(client: Client) -> Self {
         let info = tuned_info(client.get_connection_info().clone());
         // Opening a client only stores the address; one that was valid stays so.
         Self::Server(Client::open(info).unwrap_or(client).into())
     }
 
-    pub(super) fn is_cluster(&self) -> bool {
+    pub(in crate::store::redis) fn is_cluster(&self) -> bool {
         match self {
             #[cfg(feature = "redis-cluster")]
             Self::Cluster(_) => true,
@@ -56,7 +53,7 @@ impl Source {
     }
 
     /// What is known of the time there.
-    pub(super) fn time(&self) -> ServerTime {
+    pub(in crate::store::redis) fn time(&self) -> ServerTime {
         match self {
             #[cfg(feature = "redis-cluster")]
             Self::Cluster(_) => ServerTime::of_nodes(),
@@ -66,7 +63,7 @@ impl Source {
 
     /// Connects and asks for the time; the scripts are loaded when they are missed. With a `board`,
     /// notifications can be asked for, and go there.
-    pub(super) async fn connect(
+    pub(in crate::store::redis) async fn connect(
         &self,
         within: Duration,
         time: &ServerTime,
@@ -92,7 +89,7 @@ impl Source {
 
     /// Sees that what is known of the master is not too old to act on.
     #[cfg_attr(not(feature = "redis-sentinel"), expect(clippy::unused_async))]
-    pub(super) async fn refresh(&self) {
+    pub(in crate::store::redis) async fn refresh(&self) {
         #[cfg(feature = "redis-sentinel")]
         if let Self::Sentinels(sentinels) = self {
             sentinels.refresh().await;
@@ -101,7 +98,7 @@ impl Source {
 
     /// Whether another server than the one at this address is the master now, as far as is known.
     /// To know, Sentinels are asked now and then, in the background.
-    pub(super) fn has_moved_from(&self, address: Option<&ConnectionAddr>) -> bool {
+    pub(in crate::store::redis) fn has_moved_from(&self, address: Option<&ConnectionAddr>) -> bool {
         match (self, address) {
             #[cfg(feature = "redis-sentinel")]
             (Self::Sentinels(sentinels), Some(address)) => sentinels.have_moved_from(address),
@@ -134,17 +131,6 @@ async fn to_server(
     let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
     time.relearn(Timestamp::from_micros(seconds * 1_000_000 + micros), sent, None);
     Ok(Connected { link: Link::Single(connection), address })
-}
-
-/// The error of an address that cannot be used.
-pub(super) fn invalid(what: &'static str) -> RedisError {
-    (ErrorKind::InvalidClientConfig, what).into()
-}
-
-/// The error of connecting that has panicked, as it does with TLS where nobody has chosen who does
-/// its cryptography.
-pub(super) fn no_provider() -> RedisError {
-    invalid("connecting has failed; TLS needs a crypto provider of rustls to be installed")
 }
 
 impl fmt::Display for Source {

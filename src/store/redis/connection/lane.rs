@@ -5,12 +5,13 @@ use std::time::Duration;
 use redis::{RedisError, RedisResult};
 use tokio::sync::watch;
 
-use super::board::Board;
 use super::live::Live;
 use super::server_time::ServerTime;
-use super::source::{Source, no_provider};
+use super::source::Source;
 use crate::protocol::Slot;
 use crate::store::poll::jittered;
+use crate::store::redis::error::no_provider;
+use crate::store::redis::watch::board::Board;
 
 /// How long the first failed connect answers for: while Redis is down, requests do not each knock.
 /// Each further failure answers for twice as long, up to a limit: once Redis is back, nobody is to
@@ -31,7 +32,7 @@ const RENEWED: Duration = Duration::from_secs(1);
 /// attempt. The connection manager of the `redis` crate is not used, since it stops connecting for
 /// good when a server answers the handshake with an error such as `LOADING`.
 #[derive(Clone)]
-pub(super) struct Lane(Arc<Inner>);
+pub(in crate::store::redis) struct Lane(Arc<Inner>);
 
 struct Inner {
     source: Source,
@@ -50,20 +51,20 @@ enum State {
 }
 
 /// Connections for the same purpose. Calls that concern one slot share one.
-pub(super) struct Lanes(Box<[Lane]>);
+pub(in crate::store::redis) struct Lanes(Box<[Lane]>);
 
 impl Lanes {
-    pub(super) fn new(count: usize, lane: impl Fn() -> Lane) -> Self {
+    pub(in crate::store::redis) fn new(count: usize, lane: impl Fn() -> Lane) -> Self {
         Self((0..count).map(|_| lane()).collect())
     }
 
-    pub(super) fn of(&self, slot: &Slot) -> &Lane {
+    pub(in crate::store::redis) fn of(&self, slot: &Slot) -> &Lane {
         let [first, second, ..] = *slot.as_bytes();
         &self.0[usize::from(u16::from_be_bytes([first, second])) % self.0.len()]
     }
 
     /// For what concerns no slot.
-    pub(super) fn first(&self) -> &Lane {
+    pub(in crate::store::redis) fn first(&self) -> &Lane {
         &self.0[0]
     }
 }
@@ -73,7 +74,7 @@ type Attempt = watch::Receiver<Option<Result<Live, RedisError>>>;
 
 impl Lane {
     /// With a `board`, notifications can be asked for and go there.
-    pub(super) fn new(
+    pub(in crate::store::redis) fn new(
         source: Source,
         connect_timeout: Duration,
         time: Arc<ServerTime>,
@@ -84,7 +85,7 @@ impl Lane {
     }
 
     /// The connection, made first if there is none.
-    pub(super) async fn connection(&self) -> Result<Live, RedisError> {
+    pub(in crate::store::redis) async fn connection(&self) -> Result<Live, RedisError> {
         self.0.source.refresh().await;
         loop {
             let mut attempt = match &mut *self.state() {
@@ -115,7 +116,7 @@ impl Lane {
 
     /// Gives up a connection; calls that wait on it for a reply go on waiting. One to a Cluster is
     /// not given up for one node: the client library looks after each.
-    pub(super) fn replace(&self, dead: &Live) {
+    pub(in crate::store::redis) fn replace(&self, dead: &Live) {
         if dead.link.is_cluster() && dead.silence() < SETTLED {
             return;
         }
@@ -130,7 +131,7 @@ impl Lane {
 
     /// Gives up a connection to a server that is no longer the master, unless it is new: then this
     /// is what the address leads to for now, and connecting again and again would only add load.
-    pub(super) fn replace_settled(&self, readonly: &Live) {
+    pub(in crate::store::redis) fn replace_settled(&self, readonly: &Live) {
         if readonly.age() > SETTLED {
             self.replace(readonly);
         }
@@ -139,7 +140,7 @@ impl Lane {
     /// Gives up a connection on which nothing has come since a call that timed out was sent, unless
     /// it has been silent for too short a time to tell. Calls with little time of their own tell
     /// together.
-    pub(super) fn replace_silent(&self, sent: Duration) {
+    pub(in crate::store::redis) fn replace_silent(&self, sent: Duration) {
         let live = match &*self.state() {
             State::Live(live) => live.clone(),
             _ => return,
@@ -177,7 +178,7 @@ impl Lane {
         self.0.board.iter().for_each(|board| board.wake_all());
     }
 
-    pub(super) fn source(&self) -> &Source {
+    pub(in crate::store::redis) fn source(&self) -> &Source {
         &self.0.source
     }
 

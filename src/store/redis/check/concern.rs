@@ -47,7 +47,7 @@ pub enum Concern {
     /// The Cluster does not serve all keys.
     ClusterDown,
     /// Since this store was made, what it had written was gone: see
-    /// [`Emptied`](super::Emptied).
+    /// [`Emptied`](crate::store::redis::Emptied).
     Emptied,
     /// The server is too old to run the scripts.
     TooOld {

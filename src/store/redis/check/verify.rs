@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use redis::{Value, from_redis_value};
 
-use super::RedisStore;
 use super::concern::Concern;
-use super::error::Stage;
 use super::inspect::Expected;
-use super::link::Told;
 use super::report::{Report, Server};
+use crate::store::redis::RedisStore;
+use crate::store::redis::connection::link::Told;
+use crate::store::redis::error::Stage;
 use crate::store::{Effect, Error, ErrorKind, Operation};
 
 /// How long the check may take.

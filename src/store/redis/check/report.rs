@@ -2,7 +2,7 @@ use std::fmt;
 
 use super::concern::Concern;
 
-/// What [`RedisStore::verify`](super::RedisStore::verify) has found. `Display` is a line for each
+/// What [`RedisStore::verify`](crate::store::redis::RedisStore::verify) has found. `Display` is a line for each
 /// server and one for each concern, for an operator to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -7,10 +7,10 @@ use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo, Slot};
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 
-use super::durability::Durability;
-use super::group::{self, Groups, Member, Proof, abandoned, hand_out, judge, packed, patience};
+use super::group::{Groups, Member, Proof, Road, abandoned, hand_out, judge, packed, patience};
 use super::link::refused;
 use super::server_time::ServerTime;
+use crate::store::redis::durability::Durability;
 
 /// How often the nodes are asked at most which of them has which hash slots.
 const INTERVAL: u64 = 500_000;
@@ -33,7 +33,7 @@ struct Node {
 }
 
 /// The way to one node of a Cluster.
-pub(super) struct Road {
+struct NodeRoad {
     connection: ClusterConnection,
     node: Arc<Node>,
 }
@@ -50,8 +50,7 @@ impl Shards {
     ) -> RedisResult<(Value, Proof)> {
         let node = self.nodes().get(&Slot::for_key(key)).cloned();
         if let Some(node) = node {
-            let road = Road { connection: connection.clone(), node: Arc::clone(&node) };
-            let road = group::Road::Node(road);
+            let road = NodeRoad { connection: connection.clone(), node: Arc::clone(&node) };
             match node.groups.take(road, durability, command.clone(), until).await {
                 Err(error) if is_of_another(&error) => {}
                 reply => return reply,
@@ -100,9 +99,9 @@ impl Shards {
     }
 }
 
-impl Road {
-    /// Sends a group and the wait for it, on the one connection to the node.
-    pub(super) async fn send(&self, durability: Durability, group: Vec<Member>) {
+/// On the one connection to the node, so that the wait is right behind the commands.
+impl Road for NodeRoad {
+    async fn send(&self, durability: Durability, group: Vec<Member>) {
         let (mut pipeline, wait, callers) = packed(durability, group);
         pipeline.add_command(wait);
         let Node { host, port, .. } = &*self.node;

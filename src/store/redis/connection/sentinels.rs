@@ -1,18 +1,14 @@
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::sentinel::SentinelClient;
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisError, RedisResult,
-};
-use tokio::task::JoinSet;
+use redis::{Client, ConnectionAddr, ConnectionInfo, RedisError, RedisResult};
 
+use super::quorum::{PATIENCE, Quorum, silence};
 use super::server_time::ServerTime;
-use super::source::{invalid, no_provider};
 use super::tune::tuned_info;
+use crate::store::redis::error::no_provider;
 
 /// How often the Sentinels are asked while there are calls.
 const INTERVAL: Duration = Duration::from_millis(750);
@@ -20,16 +16,13 @@ const INTERVAL: Duration = Duration::from_millis(750);
 /// After this long without calls, what is known of the master is too old to send anything to it.
 const STALE: Duration = Duration::from_millis(1500);
 
-/// How long a Sentinel may take to answer; one of them may be as dead as the master.
-const PATIENCE: Duration = Duration::from_millis(500);
-
 /// Those who know which server is the master.
 ///
 /// A master that is cut off from the others goes on answering, and does not know that it has a
 /// successor. So the Sentinels are asked not only when a connection breaks but also while it works,
 /// in the background and only when there are calls; the first call after a quiet time waits for what
 /// they say. All connections of a store share what is found.
-pub(super) struct Sentinels {
+pub(in crate::store::redis) struct Sentinels {
     way: Way,
     known: Mutex<Known>,
     /// Held by the call that asks after a quiet time, while others wait for it.
@@ -40,28 +33,6 @@ enum Way {
     /// The client library asks, and believes the first who answers.
     Client(Box<tokio::sync::Mutex<SentinelClient>>),
     Quorum(Box<Quorum>),
-}
-
-/// The Sentinels of one master. More than half of them are asked and the newest answer counts: one
-/// that was cut off together with the old master still names that one.
-struct Quorum {
-    sentinels: Vec<Arc<Sentinel>>,
-    master: Arc<str>,
-    /// How to connect to the master, but for its address.
-    template: ConnectionInfo,
-}
-
-struct Sentinel {
-    client: Client,
-    /// Taken out by whoever asks.
-    idle: Mutex<Option<MultiplexedConnection>>,
-}
-
-/// What a Sentinel says, and how new that is.
-struct Named {
-    host: String,
-    port: u16,
-    epoch: u64,
 }
 
 #[derive(Default)]
@@ -96,23 +67,17 @@ impl Known {
 }
 
 impl Sentinels {
-    pub(super) fn of(client: SentinelClient) -> Self {
+    pub(in crate::store::redis) fn of(client: SentinelClient) -> Self {
         Self::new(Way::Client(Box::new(tokio::sync::Mutex::new(client))))
     }
 
     /// The Sentinels at these places, for the master of this name.
-    pub(super) fn at(
+    pub(in crate::store::redis) fn at(
         sentinels: Vec<ConnectionInfo>,
         master: &str,
         template: ConnectionInfo,
     ) -> RedisResult<Self> {
-        let open = |info| {
-            let client = Client::open(tuned_info(info))?;
-            Ok(Arc::new(Sentinel { client, idle: Mutex::default() }))
-        };
-        let sentinels = sentinels.into_iter().map(open).collect::<RedisResult<_>>()?;
-        let template = tuned_info(template);
-        Ok(Self::new(Way::Quorum(Box::new(Quorum { sentinels, master: master.into(), template }))))
+        Ok(Self::new(Way::Quorum(Quorum::new(sentinels, master, template)?.into())))
     }
 
     fn new(way: Way) -> Self {
@@ -121,7 +86,10 @@ impl Sentinels {
 
     /// The master, to connect to it. Where no Sentinel answers, the one that was known has to do:
     /// running work must be able to store its outcome.
-    pub(super) async fn find_master(self: &Arc<Self>, within: Duration) -> RedisResult<Client> {
+    pub(in crate::store::redis) async fn find_master(
+        self: &Arc<Self>,
+        within: Duration,
+    ) -> RedisResult<Client> {
         let (known, silent) = self.known().state();
         let found = match silent {
             true => Err(silence()),
@@ -165,7 +133,10 @@ impl Sentinels {
 
     /// Whether another master was named the last time. Asks again in the background if that is some
     /// time ago.
-    pub(super) fn have_moved_from(self: &Arc<Self>, address: &ConnectionAddr) -> bool {
+    pub(in crate::store::redis) fn have_moved_from(
+        self: &Arc<Self>,
+        address: &ConnectionAddr,
+    ) -> bool {
         let mut known = self.known();
         if known.age() > INTERVAL {
             known.asked = ServerTime::here();
@@ -176,7 +147,7 @@ impl Sentinels {
     }
 
     /// Asks again if nobody has for so long that a fail-over may have gone unnoticed.
-    pub(super) async fn refresh(self: &Arc<Self>) {
+    pub(in crate::store::redis) async fn refresh(self: &Arc<Self>) {
         if !self.is_stale() {
             return;
         }
@@ -200,100 +171,12 @@ impl Sentinels {
     }
 }
 
-impl Quorum {
-    async fn find_master(&self) -> RedisResult<ConnectionInfo> {
-        let mut asked = JoinSet::new();
-        for sentinel in &self.sentinels {
-            let (sentinel, master) = (Arc::clone(sentinel), Arc::clone(&self.master));
-            asked.spawn(tokio::time::timeout(PATIENCE, async move { sentinel.ask(&master).await }));
-        }
-        let mut answers = Vec::new();
-        let mut failure = silence();
-        while let Some(asked) = asked.join_next().await {
-            match asked {
-                Ok(Ok(Ok(named))) => answers.push(named),
-                Ok(Ok(Err(error))) => failure = error,
-                Ok(Err(_late)) => {}
-                Err(_panicked) => failure = no_provider(),
-            }
-            if answers.len() * 2 > self.sentinels.len() {
-                break;
-            }
-        }
-        let newest = answers.into_iter().max_by_key(|named| named.epoch).ok_or(failure)?;
-        Ok(self.template.clone().set_addr(newest.at(self.template.addr())))
-    }
-}
-
-impl Sentinel {
-    async fn ask(&self, master: &str) -> RedisResult<Named> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let asked = match idle {
-            Some(connection) => self.ask_on(connection, master).await,
-            None => Err(invalid("not connected")),
-        };
-        match asked {
-            // One that was idle may have been dead for long.
-            Err(_) => self.ask_on(self.connect().await?, master).await,
-            asked => asked,
-        }
-    }
-
-    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
-        let half = Some(PATIENCE / 2);
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(half).set_response_timeout(half);
-        self.client.get_multiplexed_async_connection_with_config(&config).await
-    }
-
-    async fn ask_on(
-        &self,
-        mut connection: MultiplexedConnection,
-        master: &str,
-    ) -> RedisResult<Named> {
-        let mut question = redis::cmd("SENTINEL");
-        question.arg("MASTER").arg(master);
-        let fields: HashMap<String, String> = question.query_async(&mut connection).await?;
-        let field = |name: &str| fields.get(name).map(String::as_str);
-        let port = field("port").and_then(|port| port.parse().ok());
-        let epoch = field("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or_default();
-        let named =
-            field("ip").zip(port).map(|(host, port)| Named { host: host.to_owned(), port, epoch });
-        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
-        named.ok_or_else(|| invalid("a Sentinel does not say where the master is"))
-    }
-}
-
-impl Named {
-    /// Its address, with TLS as there.
-    fn at(self, template: &ConnectionAddr) -> ConnectionAddr {
-        let Self { host, port, .. } = self;
-        match template {
-            ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
-                host,
-                port,
-                insecure: *insecure,
-                tls_params: tls_params.clone(),
-            },
-            _ => ConnectionAddr::Tcp(host, port),
-        }
-    }
-}
-
-fn silence() -> RedisError {
-    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
-}
-
 impl fmt::Display for Sentinels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the master")?;
         let Way::Quorum(quorum) = &self.way else {
             return f.write_str(" that Sentinel names");
         };
-        let Quorum { sentinels, master, .. } = &**quorum;
-        let address =
-            |sentinel: &Arc<Sentinel>| sentinel.client.get_connection_info().addr().to_string();
-        let addresses: Vec<_> = sentinels.iter().map(address).collect();
-        write!(f, " {master:?} of the Sentinels at {}", addresses.join(", "))
+        write!(f, " {quorum}")
     }
 }

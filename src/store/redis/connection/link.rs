@@ -11,7 +11,7 @@ use redis::{Cmd, Pipeline, RedisResult, Value};
 
 /// A connection to one server, or to all of a Cluster. Clones share it.
 #[derive(Clone)]
-pub(super) enum Link {
+pub(in crate::store::redis) enum Link {
     Single(MultiplexedConnection),
     #[cfg(feature = "redis-cluster")]
     Cluster(ClusterConnection),
@@ -21,14 +21,14 @@ impl Link {
     /// Whether calls go to many servers, each of them on a connection of its own. The client library
     /// then looks after these connections, and sends calls again without saying so.
     #[cfg_attr(not(feature = "redis-cluster"), expect(clippy::unused_self))]
-    pub(super) fn is_cluster(&self) -> bool {
+    pub(in crate::store::redis) fn is_cluster(&self) -> bool {
         #[cfg(feature = "redis-cluster")]
         return matches!(self, Self::Cluster(_));
         #[cfg(not(feature = "redis-cluster"))]
         return false;
     }
 
-    pub(super) async fn command(&mut self, command: &Cmd) -> RedisResult<Value> {
+    pub(in crate::store::redis) async fn command(&mut self, command: &Cmd) -> RedisResult<Value> {
         match self {
             Self::Single(connection) => connection.send_packed_command(command).await,
             #[cfg(feature = "redis-cluster")]
@@ -40,12 +40,15 @@ impl Link {
     }
 
     /// Sends all commands together, to one server. Fails if one of them is refused.
-    pub(super) async fn commands(&mut self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
+    pub(in crate::store::redis) async fn commands(
+        &mut self,
+        commands: &Pipeline,
+    ) -> RedisResult<Vec<Value>> {
         self.each(commands).await?.into_iter().collect()
     }
 
     /// Sends all commands together, to one server, and tells what each of them was answered.
-    pub(super) async fn each(
+    pub(in crate::store::redis) async fn each(
         &mut self,
         commands: &Pipeline,
     ) -> RedisResult<Vec<RedisResult<Value>>> {
@@ -64,7 +67,7 @@ impl Link {
     }
 
     /// What the keys are called that show whether a server was emptied.
-    pub(super) fn canaries(&self) -> Vec<String> {
+    pub(in crate::store::redis) fn canaries(&self) -> Vec<String> {
         match self {
             Self::Single(_) => vec!["canary".into()],
             #[cfg(feature = "redis-cluster")]
@@ -73,7 +76,11 @@ impl Link {
     }
 
     /// Asks the server, which is at this address, or each master of a Cluster.
-    pub(super) async fn ask(&mut self, address: &str, command: &Cmd) -> RedisResult<Vec<Told>> {
+    pub(in crate::store::redis) async fn ask(
+        &mut self,
+        address: &str,
+        command: &Cmd,
+    ) -> RedisResult<Vec<Told>> {
         match self {
             Self::Single(connection) => {
                 let reply = connection.send_packed_command(command).await?;
@@ -92,7 +99,7 @@ impl Link {
 
     /// Sends all commands together, to the master that this key is on.
     #[cfg_attr(not(feature = "redis-cluster"), expect(unused_variables))]
-    pub(super) async fn read(
+    pub(in crate::store::redis) async fn read(
         &mut self,
         key: &[u8],
         commands: &Pipeline,
@@ -135,10 +142,10 @@ async fn read_from_node(
 const CANARIES: usize = 64;
 
 /// The address of a server, and its reply.
-pub(super) type Told = (String, RedisResult<Value>);
+pub(in crate::store::redis) type Told = (String, RedisResult<Value>);
 
 /// An error reply as an error.
-pub(super) fn refused(reply: Value) -> RedisResult<Value> {
+pub(in crate::store::redis) fn refused(reply: Value) -> RedisResult<Value> {
     match reply {
         Value::ServerError(error) => Err(error.into()),
         reply => Ok(reply),

@@ -22,7 +22,7 @@ const SPAN: Duration = Duration::from_secs(60);
 /// the moment at which the reply arrived. So a deadline made from it is never later than the caller
 /// meant. The sample with the shortest round trip is the best one.
 #[derive(Debug)]
-pub(super) enum ServerTime {
+pub(in crate::store::redis) enum ServerTime {
     Server(Mutex<Option<Sample>>),
     #[cfg(feature = "redis-cluster")]
     Nodes(Mutex<Clocks>),
@@ -37,7 +37,7 @@ pub(super) enum ServerTime {
 /// the difference.
 #[cfg(feature = "redis-cluster")]
 #[derive(Debug, Default)]
-pub(super) struct Clocks {
+pub(in crate::store::redis) struct Clocks {
     lowest: Option<Sample>,
     /// The lowest of the span of time before, since a node may have been silent in this one.
     lowest_before: Option<Sample>,
@@ -46,7 +46,7 @@ pub(super) struct Clocks {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sample {
+pub(in crate::store::redis) struct Sample {
     redis: Timestamp,
     /// When the reply arrived, on this machine's clock.
     arrived: Duration,
@@ -67,28 +67,28 @@ impl Sample {
 }
 
 impl ServerTime {
-    pub(super) const fn of_server() -> Self {
+    pub(in crate::store::redis) const fn of_server() -> Self {
         Self::Server(Mutex::new(None))
     }
 
     #[cfg(feature = "redis-cluster")]
-    pub(super) fn of_nodes() -> Self {
+    pub(in crate::store::redis) fn of_nodes() -> Self {
         Self::Nodes(Mutex::default())
     }
 
     /// This machine's clock.
-    pub(super) fn here() -> Duration {
+    pub(in crate::store::redis) fn here() -> Duration {
         SystemClock.monotonic()
     }
 
     /// The same in whole microseconds, for atomics.
-    pub(super) fn here_in_micros() -> u64 {
+    pub(in crate::store::redis) fn here_in_micros() -> u64 {
         u64::try_from(Self::here().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// What Redis's clock shows now, or a moment before; the epoch while nothing is known, so that
     /// a call is answered with the time instead of being carried out at any time.
-    pub(super) fn now(&self) -> Timestamp {
+    pub(in crate::store::redis) fn now(&self) -> Timestamp {
         let here = Self::here();
         let sample = match self {
             Self::Server(sample) => *sample.lock().unwrap_or_else(PoisonError::into_inner),
@@ -101,7 +101,7 @@ impl ServerTime {
     }
 
     /// The same where this key is.
-    pub(super) fn now_at(&self, key: &[u8]) -> Timestamp {
+    pub(in crate::store::redis) fn now_at(&self, key: &[u8]) -> Timestamp {
         #[cfg(feature = "redis-cluster")]
         if let Self::Nodes(clocks) = self {
             let clocks = clocks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,12 +116,22 @@ impl ServerTime {
     }
 
     /// Learns from a reply to what was sent at `sent`, concerning this key.
-    pub(super) fn learn(&self, redis: Timestamp, sent: Duration, key: Option<&[u8]>) {
+    pub(in crate::store::redis) fn learn(
+        &self,
+        redis: Timestamp,
+        sent: Duration,
+        key: Option<&[u8]>,
+    ) {
         self.keep(redis, sent, key, false);
     }
 
     /// Learns from a reply which shows that the estimate was wrong or is of another server.
-    pub(super) fn relearn(&self, redis: Timestamp, sent: Duration, key: Option<&[u8]>) {
+    pub(in crate::store::redis) fn relearn(
+        &self,
+        redis: Timestamp,
+        sent: Duration,
+        key: Option<&[u8]>,
+    ) {
         self.keep(redis, sent, key, true);
     }
 

@@ -1,6 +1,6 @@
 use super::concern::Concern;
-use super::durability::Durability;
 use super::report::{AppendOnlyFile, ClusterView, Role, Server, Software};
+use crate::store::redis::durability::Durability;
 
 /// The first release whose scripts can say that they may write into a full server.
 const OLDEST: (u32, u32) = (7, 0);
@@ -10,14 +10,14 @@ const WAITS_FOR_DISK: (u32, u32) = (7, 2);
 
 /// What a store expects of a server.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Expected {
-    pub(super) durability: Durability,
-    pub(super) cluster: bool,
+pub(in crate::store::redis) struct Expected {
+    pub(in crate::store::redis) durability: Durability,
+    pub(in crate::store::redis) cluster: bool,
 }
 
 impl Server {
     /// From the replies to `INFO`, `CONFIG GET appendfsync` and `CLUSTER INFO`.
-    pub(super) fn read(
+    pub(in crate::store::redis) fn read(
         address: String,
         info: &str,
         fsync: Option<String>,

@@ -7,10 +7,10 @@ use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
 use redis::{ConnectionInfo, ErrorKind, ProtocolVersion, RedisError, RedisResult, Value};
 
-use super::board::Board;
-use super::scripts::moment;
 use super::server_time::ServerTime;
 use super::tune::tuned;
+use crate::store::redis::scripts::moment;
+use crate::store::redis::watch::board::Board;
 
 /// How often the client library sends a call again when a node redirects it, is not ready or cannot
 /// be reached, and for how long it waits in between, in milliseconds. Calls have a second or so.
@@ -25,18 +25,18 @@ const SILENT: Duration = Duration::from_secs(10);
 /// The nodes of a Cluster. The client library keeps a connection to each of them, finds the one
 /// that a key is on and follows it when it moves.
 #[derive(Clone)]
-pub(super) struct Nodes {
+pub(in crate::store::redis) struct Nodes {
     client: ClusterClient,
     name: Arc<str>,
 }
 
 impl Nodes {
-    pub(super) fn of(client: ClusterClient) -> Self {
+    pub(in crate::store::redis) fn of(client: ClusterClient) -> Self {
         Self { client, name: "a Cluster".into() }
     }
 
     /// Nodes at these addresses, and whatever others they know.
-    pub(super) fn at(
+    pub(in crate::store::redis) fn at(
         nodes: Vec<ConnectionInfo>,
         protocol: Option<ProtocolVersion>,
     ) -> RedisResult<Self> {
@@ -54,7 +54,7 @@ impl Nodes {
 
     /// Connects to all nodes that can be reached. `within` is for all of it: a node that is silent
     /// must leave time for the others.
-    pub(super) async fn connect(
+    pub(in crate::store::redis) async fn connect(
         &self,
         within: Duration,
         time: &ServerTime,

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::RedisStore;
 use super::concern::Concern;
-use super::live::Live;
+use crate::store::redis::RedisStore;
+use crate::store::redis::connection::live::Live;
 
 /// How often Redis is asked while there is traffic, beside once per connection.
 const EVERY: Duration = Duration::from_secs(3);
@@ -23,20 +23,20 @@ const WITHIN: Duration = Duration::from_secs(1);
 /// several, so that every master very probably has one). It looks for it in the background, at each
 /// new connection and every three seconds while there are requests. So it notices a few seconds
 /// late; and a process that starts afterwards cannot know. A Redis that has only lost its last
-/// moments is not an emptied one: see [`Durability`](super::Durability).
+/// moments is not an emptied one: see [`Durability`](crate::store::redis::Durability).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Emptied {
     /// Goes on, after one line in the log at the level of errors. The default.
     #[default]
     Report,
     /// Refuses `begin` from then on, which a client sees as 503, until
-    /// [`RedisStore::acknowledge_emptied`](super::RedisStore::acknowledge_emptied) is called.
+    /// [`RedisStore::acknowledge_emptied`](crate::store::redis::RedisStore::acknowledge_emptied) is called.
     Refuse,
 }
 
 /// Notices that Redis was emptied.
 #[derive(Debug)]
-pub(super) struct Canary {
+pub(in crate::store::redis) struct Canary {
     /// What its keys begin with, and a colon.
     prefix: Vec<u8>,
     /// When to look again, in microseconds of this machine's clock.
@@ -52,12 +52,12 @@ struct State {
 }
 
 impl Canary {
-    pub(super) fn new(prefix: Vec<u8>) -> Self {
+    pub(in crate::store::redis) fn new(prefix: Vec<u8>) -> Self {
         Self { prefix, due: AtomicU64::new(0), state: Mutex::default() }
     }
 
     /// Looks after it in the background, if it is time to, on a connection that has just answered.
-    pub(super) fn visit(self: &Arc<Self>, live: &Live, now: u64) {
+    pub(in crate::store::redis) fn visit(self: &Arc<Self>, live: &Live, now: u64) {
         let due = self.due.load(Ordering::Relaxed);
         if now < due && live.was_visited() {
             return;
@@ -95,11 +95,11 @@ impl Canary {
         }
     }
 
-    pub(super) fn is_emptied(&self) -> bool {
+    pub(in crate::store::redis) fn is_emptied(&self) -> bool {
         self.state().emptied
     }
 
-    pub(super) fn acknowledge(&self) {
+    pub(in crate::store::redis) fn acknowledge(&self) {
         self.state().emptied = false;
     }
 

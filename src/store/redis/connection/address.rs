@@ -6,7 +6,8 @@ use redis::{ConnectionInfo, IntoConnectionInfo as _};
 use super::nodes::Nodes;
 #[cfg(feature = "redis-sentinel")]
 use super::sentinels::Sentinels;
-use super::source::{Source, invalid};
+use super::source::Source;
+use crate::store::redis::error::invalid;
 
 /// Where Sentinels listen, if nothing else is said.
 #[cfg(feature = "redis-sentinel")]
@@ -14,7 +15,7 @@ const SENTINEL_PORT: &str = "26379";
 
 /// What an address means. One of a single server is left to the client library; the others are taken
 /// apart into addresses that it understands.
-pub(super) fn parse(address: &str) -> RedisResult<Source> {
+pub(in crate::store::redis) fn parse(address: &str) -> RedisResult<Source> {
     // Without the two slashes it may still be the path of a Unix socket.
     let (scheme, _) = address.split_once(':').ok_or_else(|| {
         invalid("an address begins with redis://, redis+sentinel:// or redis+cluster://")
