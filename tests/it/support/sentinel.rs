@@ -108,9 +108,11 @@ impl SentinelTrio {
             .await;
     }
 
-    /// Whether the other node is this one's replica, and has all data.
+    /// Whether the other node is this one's replica, and has all data. What is written is sent to it
+    /// only when it has answered once; until then a dead master takes it along.
     fn in_step(&self, master: usize) -> bool {
         says(&self.nodes[master], "state=online")
+            && !says(&self.nodes[master], ",offset=0,")
             && says(&self.nodes[1 - master], "master_link_status:up")
     }
 }
