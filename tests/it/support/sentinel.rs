@@ -1,5 +1,6 @@
 //! A master, its replica and the three sentinels that watch them.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -98,6 +99,23 @@ impl SentinelTrio {
         })
         .await;
         new
+    }
+
+    /// Has a sentinel make the other node the master, and gives its place. A sentinel that is slow for
+    /// a moment gives up, and is asked again when it would have given up.
+    pub async fn replace_master(&self, sentinel: usize) -> usize {
+        let old = self.master().expect("the sentinels agree");
+        let again = Cell::new(0);
+        wait_until("the sentinels name the other node", || {
+            if again.replace(again.get() + 1) % 250 == 0 && self.master() == Some(old) {
+                // It may be at it already.
+                let question = format!("SENTINEL FAILOVER {NAME}");
+                let _ = self.sentinels[sentinel].query::<()>(&question);
+            }
+            self.master() == Some(1 - old)
+        })
+        .await;
+        self.await_failover(old).await
     }
 
     /// Waits until a node that is back follows the other one and is in step. A node that was killed
