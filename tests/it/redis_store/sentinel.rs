@@ -108,10 +108,8 @@ async fn calls_go_on_after_the_master_was_killed() {
 async fn a_master_that_is_demoted_is_left() {
     let trio = SentinelTrio::start(Kind::Valkey, &[]);
     let store = by_address(&trio);
-    let old = trio.master().expect("there is one");
     let before = start(&store).await;
-    trio.sentinels[0].query::<()>(&format!("SENTINEL FAILOVER {NAME}")).expect("it begins");
-    let new = at_work(&store, trio.await_failover(old)).await;
+    let new = at_work(&store, trio.replace_master(0)).await;
     let took = moves_to(&store, &trio.nodes[new]).await;
     assert!(took < STORE_TIMEOUT * 2, "it took {took:?}");
     complete(&store, &before, "done").await;
@@ -147,8 +145,7 @@ async fn the_newest_answer_of_the_sentinels_counts() {
     trio.sentinels[0].pause();
     let deaf = "ACL SETUSER default -replicaof -slaveof";
     trio.nodes[old].query::<()>(deaf).expect("it is deaf");
-    trio.sentinels[1].query::<()>(&format!("SENTINEL FAILOVER {NAME}")).expect("it begins");
-    let new = trio.await_failover(old).await;
+    let new = trio.replace_master(1).await;
     trio.sentinels[0].resume();
     // One that is taken in at once answers as it did before.
     let store = by_address(&trio);

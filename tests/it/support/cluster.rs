@@ -31,7 +31,8 @@ impl RedisCluster {
         let mut launch = launch.clone();
         // Who does not answer in this time has not met the others, and is not asked again.
         let options = "--cluster-enabled yes --cluster-node-timeout 5000 \
-                       --cluster-replica-validity-factor 0 --repl-diskless-sync-delay 0";
+                       --cluster-replica-validity-factor 0 --repl-diskless-sync-delay 0 \
+                       --repl-ping-replica-period 1";
         launch.options.extend(options.split_whitespace().map(str::to_owned));
         let nodes = (0..nodes).map(|_| RedisServer::launch(&launch)).collect();
         let cluster = Self { nodes };
@@ -145,7 +146,14 @@ impl RedisCluster {
     /// Waits until a node that is back is a replica and in step.
     pub async fn await_replica(&self, node: usize) {
         let node = &self.nodes[node];
-        wait_until("the node follows", || says(node, "INFO replication", IN_STEP)).await;
+        let follows = || says(node, "INFO replication", IN_STEP) && self.sends();
+        wait_until("the node follows", follows).await;
+    }
+
+    /// Whether every master sends what is written to its replica: it does when that has answered
+    /// once.
+    fn sends(&self) -> bool {
+        !self.nodes.iter().any(|node| says(node, "INFO replication", ",offset=0,"))
     }
 
     /// Whether every node knows every other and serves, and every replica is in step.
@@ -159,6 +167,7 @@ impl RedisCluster {
         };
         self.nodes.iter().all(knows)
             && replicas.iter().all(|replica| says(replica, "INFO replication", IN_STEP))
+            && self.sends()
     }
 }
 

@@ -1,5 +1,6 @@
 //! A master, its replica and the three sentinels that watch them.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -100,6 +101,23 @@ impl SentinelTrio {
         new
     }
 
+    /// Has a sentinel make the other node the master, and gives its place. A sentinel that is slow for
+    /// a moment gives up, and is asked again when it would have given up.
+    pub async fn replace_master(&self, sentinel: usize) -> usize {
+        let old = self.master().expect("the sentinels agree");
+        let again = Cell::new(0);
+        wait_until("the sentinels name the other node", || {
+            if again.replace(again.get() + 1) % 250 == 0 && self.master() == Some(old) {
+                // It may be at it already.
+                let question = format!("SENTINEL FAILOVER {NAME}");
+                let _ = self.sentinels[sentinel].query::<()>(&question);
+            }
+            self.master() == Some(1 - old)
+        })
+        .await;
+        self.await_failover(old).await
+    }
+
     /// Waits until a node that is back follows the other one and is in step. A node that was killed
     /// has to be restarted first; it comes up as what it was, until the sentinels see it.
     pub async fn await_replica(&self, node: usize) {
@@ -108,9 +126,11 @@ impl SentinelTrio {
             .await;
     }
 
-    /// Whether the other node is this one's replica, and has all data.
+    /// Whether the other node is this one's replica, and has all data. What is written is sent to it
+    /// only when it has answered once; until then a dead master takes it along.
     fn in_step(&self, master: usize) -> bool {
         says(&self.nodes[master], "state=online")
+            && !says(&self.nodes[master], ",offset=0,")
             && says(&self.nodes[1 - master], "master_link_status:up")
     }
 }
