@@ -1,6 +1,6 @@
 //! Servers that wait for each other's answers, and abandoned keys that two of them meet.
 
-use crate::support::app::{eventually, pause};
+use crate::support::app::{answers, eventually, pause};
 use crate::support::http::{Answer, Ask};
 use crate::support::process::{Ledger, Process, slow, until_settled};
 use crate::support::redis::shared;
@@ -28,14 +28,6 @@ fn crowd(server: &Process, request: &Ask, size: usize) -> Vec<tokio::task::JoinH
         tokio::spawn(async move { server.send(&request).await })
     });
     sends.collect()
-}
-
-async fn answers(crowd: Vec<tokio::task::JoinHandle<Answer>>) -> Vec<Answer> {
-    let mut answers = Vec::new();
-    for request in crowd {
-        answers.push(request.await.expect("an answer"));
-    }
-    answers
 }
 
 #[tokio::test]

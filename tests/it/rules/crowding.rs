@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use tokio::task::JoinHandle;
 use tower_idempotency::protocol::Ran;
 use tower_idempotency::store::Store as _;
 use tower_idempotency::{IdempotencyLayer, InFlight, InvalidConfig, Policy, Tenant};
@@ -11,7 +10,7 @@ use tower_idempotency::{IdempotencyLayer, InFlight, InvalidConfig, Policy, Tenan
 use crate::support::any_store::{AnyStore, on_every_store};
 use crate::support::app::{App, Run, eventually, layer, pause};
 use crate::support::attempt::attempt_of;
-use crate::support::http::{Answer, Ask, keyed, post};
+use crate::support::http::{keyed, post};
 
 on_every_store![
     more_than_may_run_is_refused_and_replays_still_work,
@@ -27,15 +26,10 @@ async fn slow(layer: IdempotencyLayer, millis: u64) -> App {
     .await
 }
 
-fn in_background(app: &App, ask: &Ask) -> JoinHandle<Answer> {
-    let (app, ask) = (app.clone(), ask.clone());
-    tokio::spawn(async move { app.send(ask).await })
-}
-
 async fn more_than_may_run_is_refused_and_replays_still_work(store: AnyStore) {
     let app = slow(layer(&store).max_in_flight(2).build().expect("valid"), 500).await;
     let before = app.send(keyed("before")).await;
-    let running = ["a", "b"].map(|key| in_background(&app, &keyed(key)));
+    let running = ["a", "b"].map(|key| app.in_background(&keyed(key)));
     eventually(|| app.runs() == 3).await;
     let records = store.records();
     let refused = app.send(keyed("c")).await;
@@ -57,7 +51,7 @@ async fn a_tenant_that_runs_as_much_as_it_may_leaves_the_others_alone(store: Any
     let builder = IdempotencyLayer::builder(store, Tenant::header("x-tenant"));
     let app = slow(builder.max_in_flight_per_tenant(1).build().expect("valid"), 400).await;
     let of = |tenant: &str, key: &str| keyed(key).header("x-tenant", tenant);
-    let running = in_background(&app, &of("one", "a"));
+    let running = app.in_background(&of("one", "a"));
     eventually(|| app.runs() == 1).await;
     app.send(of("one", "b")).await.is_refused(503, "too-many-in-flight");
     app.send(of("two", "a")).await.is_first("2");
@@ -84,13 +78,13 @@ async fn a_request_that_waits_needs_no_room_while_it_waits() {
     let builder = layer(&store).policy(policy).max_in_flight(1);
     let app = slow(builder.build().expect("valid"), 300).await;
     let claim = store.claimed(attempt_of(&keyed("elsewhere"), Duration::from_secs(30))).await;
-    let waiting = in_background(&app, &keyed("elsewhere"));
+    let waiting = app.in_background(&keyed("elsewhere"));
     pause(100).await;
     app.send(keyed("a")).await.is_first("1");
     // Even without room it waits for the one that runs elsewhere.
-    let running = in_background(&app, &keyed("b"));
+    let running = app.in_background(&keyed("b"));
     eventually(|| app.runs() == 2).await;
-    let another = in_background(&app, &keyed("elsewhere"));
+    let another = app.in_background(&keyed("elsewhere"));
     pause(50).await;
     assert!(!waiting.is_finished() && !another.is_finished());
     running.await.expect("an answer").is_first("2");

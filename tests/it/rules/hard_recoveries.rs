@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use http::Response;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tower_idempotency::protocol::{Attempt, Ran};
 use tower_idempotency::store::{ErrorKind, Operation, Store as _};
 use tower_idempotency::{Guarantee, IdempotencyLayer, InFlight, Policy, Recovery};
@@ -16,7 +15,7 @@ use crate::support::any_store::{AnyStore, on_every_store};
 use crate::support::app::{App, Run, eventually, layer_with, pause};
 use crate::support::attempt::{attempt_of, response};
 use crate::support::faulty_store::{Fault, FaultyStore};
-use crate::support::http::{Answer, Ask, keyed};
+use crate::support::http::{Ask, keyed};
 
 on_every_store![rule_24_a_worker_whose_claim_was_resolved_gives_the_answer_that_stands];
 
@@ -49,11 +48,6 @@ fn known() -> Recovery {
     Recovery::Response(Response::new("the hook's".into()))
 }
 
-fn in_background(app: &App, ask: &Ask) -> JoinHandle<Answer> {
-    let (app, ask) = (app.clone(), ask.clone());
-    tokio::spawn(async move { app.send(ask).await })
-}
-
 async fn numbered(layer: IdempotencyLayer) -> App {
     App::start(layer, |run: Run| async move {
         format!("attempt {}", run.claim.expect("a claim").attempt())
@@ -84,7 +78,7 @@ async fn rule_24_a_worker_whose_claim_was_resolved_gives_the_answer_that_stands(
         }
     })
     .await;
-    let worker = in_background(&frozen, &keyed("k"));
+    let worker = frozen.in_background(&keyed("k"));
     eventually(|| frozen.runs() == 1).await;
     pause(400).await;
     let hook = Policy::new().on_abandoned(async |_| known());
@@ -102,7 +96,7 @@ async fn rule_23_a_hook_that_says_rerun_says_so_of_one_claim_only() {
     let gate = Gate::default();
     let app = numbered(layer_with(&store, gate.policy(Recovery::Rerun))).await;
     abandoned(&store, &keyed("k")).await;
-    let asks = in_background(&app, &keyed("k"));
+    let asks = app.in_background(&keyed("k"));
     eventually(|| gate.asked() == 1).await;
     // A server without a hook takes over and dies as well: of its claim nobody has been asked.
     abandoned(&store, &keyed("k")).await;
@@ -120,7 +114,7 @@ async fn rule_14_what_became_of_a_key_while_the_hook_ran_is_told_to_the_same_req
     let gate = Gate::default();
     let app = numbered(layer_with(&store, gate.policy(known()))).await;
     abandoned(&store, &keyed("k")).await;
-    let asks = in_background(&app, &keyed("k"));
+    let asks = app.in_background(&keyed("k"));
     eventually(|| gate.asked() == 1).await;
     let later = abandoned(&store, &keyed("k")).await;
     let within = Duration::from_secs(1);
@@ -157,11 +151,11 @@ async fn rule_23_who_has_its_answer_does_not_wait_for_another_server_that_asks_a
     let one = numbered(layer_with(&store, policy(&gates[0]))).await;
     let other = numbered(layer_with(&inner, policy(&gates[1]))).await;
     abandoned(&inner, &keyed("k")).await;
-    let first = in_background(&one, &keyed("k"));
+    let first = one.in_background(&keyed("k"));
     eventually(|| gates[0].asked() == 1).await;
     // The right to ask lapses.
     pause(400).await;
-    let second = in_background(&other, &keyed("k"));
+    let second = other.in_background(&keyed("k"));
     eventually(|| gates[1].asked() == 1).await;
     gates[0].open.notify_one();
     let first = tokio::time::timeout(Duration::from_secs(10), first).await.expect("in time");
@@ -195,7 +189,7 @@ async fn rule_23_a_worker_that_comes_back_answers_for_a_hook_that_does_not_know(
     let app = numbered(layer_with(&store, gate.policy(Recovery::StillUnknown))).await;
     let claim = store.claimed(attempt_of(&keyed("k"), Duration::from_millis(50))).await;
     pause(80).await;
-    let asks = in_background(&app, &keyed("k"));
+    let asks = app.in_background(&keyed("k"));
     eventually(|| gate.asked() == 1).await;
     store.completed(&claim, &response(200, "the worker's")).await;
     gate.open.notify_one();
@@ -216,7 +210,7 @@ async fn rule_27_where_a_hook_may_decide_otherwise_an_answer_is_given_only_while
         let builder = builder.store_timeout(Duration::from_millis(50));
         let app = App::start(builder.build().expect("valid"), |_| pause(500)).await;
         let ask = keyed(&format!("{hook}"));
-        let request = in_background(&app, &ask);
+        let request = app.in_background(&ask);
         eventually(|| app.runs() == 1).await;
         for verb in [Operation::Renew, Operation::Complete] {
             store.fault(verb, Fault::Fails(ErrorKind::Unreachable));

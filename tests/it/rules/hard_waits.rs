@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tower_idempotency::store::{ErrorKind, Operation, poll};
 use tower_idempotency::{FingerprintPolicy, InFlight, Policy};
 
@@ -10,15 +9,10 @@ use crate::support::any_store::AnyStore;
 use crate::support::app::{App, Run, eventually, layer_with, pause};
 use crate::support::attempt::{attempt_of, response};
 use crate::support::faulty_store::{Fault, FaultyStore};
-use crate::support::http::{Answer, Ask, keyed};
+use crate::support::http::keyed;
 
 fn waiting(seconds: u64) -> Policy {
     Policy::new().in_flight(InFlight::wait(Duration::from_secs(seconds)))
-}
-
-fn in_background(app: &App, ask: &Ask) -> JoinHandle<Answer> {
-    let (app, ask) = (app.clone(), ask.clone());
-    tokio::spawn(async move { app.send(ask).await })
 }
 
 #[tokio::test]
@@ -34,7 +28,7 @@ async fn rule_13_what_an_older_record_says_is_not_for_all_that_are_equal_today()
         let policy = waiting(10).fingerprint(FingerprintPolicy::json());
         let app = App::counting(layer_with(&store, policy)).await;
         store.fault(Operation::Begin, Fault::Delays(Duration::from_millis(200)));
-        let asks_first = in_background(&app, asks);
+        let asks_first = app.in_background(asks);
         pause(50).await;
         let waits = app.send(waits).await;
         let asks_first = asks_first.await.expect("an answer");
@@ -53,7 +47,7 @@ async fn rule_38_who_waits_is_told_of_a_record_that_cannot_be_read() {
     let app = App::counting(layer_with(&store, waiting(3))).await;
     drop(inner.claimed(attempt_of(&keyed("k"), Duration::from_secs(30))).await);
     store.fault(Operation::Watch, Fault::Fails(ErrorKind::Corrupt));
-    let waits = in_background(&app, &keyed("k"));
+    let waits = app.in_background(&keyed("k"));
     eventually(|| store.calls(Operation::Watch) > 0).await;
     store.fault(Operation::Begin, Fault::Fails(ErrorKind::Corrupt));
     waits.await.expect("an answer").is_refused(500, "record-corrupt");
@@ -67,7 +61,7 @@ async fn rule_15_who_waits_on_a_store_that_refuses_to_watch_is_answered_all_the_
     let app = App::counting(layer_with(&store, waiting(5))).await;
     let claim = inner.claimed(attempt_of(&keyed("k"), Duration::from_secs(30))).await;
     store.fault(Operation::Watch, Fault::Fails(ErrorKind::Refused));
-    let waits = in_background(&app, &keyed("k"));
+    let waits = app.in_background(&keyed("k"));
     pause(1000).await;
     inner.completed(&claim, &response(202, "another server's")).await;
     assert_eq!(waits.await.expect("an answer").status, 202);
@@ -84,9 +78,9 @@ async fn rule_24_a_worker_that_lost_its_claim_keeps_nobody_from_the_winners_answ
         run.number.to_string()
     })
     .await;
-    let loser = in_background(&app, &keyed("k"));
+    let loser = app.in_background(&keyed("k"));
     eventually(|| app.runs() == 1).await;
-    let waits = in_background(&app, &keyed("k"));
+    let waits = app.in_background(&keyed("k"));
     let winner = store.stolen(&keyed("k")).await;
     store.completed(&winner, &response(201, "the winner's")).await;
     for answer in [waits.await.expect("an answer"), app.send(keyed("k")).await] {

@@ -43,14 +43,9 @@ async fn slow(store: &AnyStore, policy: Policy, millis: u64) -> App {
     .await
 }
 
-fn in_background(app: &App, ask: &Ask) -> tokio::task::JoinHandle<crate::support::http::Answer> {
-    let (app, ask) = (app.clone(), ask.clone());
-    tokio::spawn(async move { app.send(ask).await })
-}
-
 async fn rule_15_a_request_in_flight_is_a_409_with_a_time_to_retry(store: AnyStore) {
     let app = slow(&store, Policy::new(), 300).await;
-    let first = in_background(&app, &keyed("k"));
+    let first = app.in_background(&keyed("k"));
     eventually(|| app.runs() == 1).await;
     let busy = app.send(keyed("k")).await;
     busy.is_refused(409, "in-progress");
@@ -126,7 +121,7 @@ async fn rule_22_the_lease_is_renewed_while_the_handler_lives(store: AnyStore) {
     for guarantee in [Guarantee::AtMostOnce, Guarantee::AtLeastOnce] {
         let app = slow(&store, short().guarantee(guarantee), 1000).await;
         let ask = keyed(&format!("{guarantee:?}"));
-        let first = in_background(&app, &ask);
+        let first = app.in_background(&ask);
         eventually(|| app.runs() == 1).await;
         for _ in 0..8 {
             app.send(&ask).await.is_refused(409, "in-progress");
@@ -201,7 +196,7 @@ async fn rule_24_a_worker_that_lost_its_claim_answers_with_the_winners_outcome(s
     for guarantee in [Guarantee::AtMostOnce, Guarantee::AtLeastOnce] {
         let app = slow(&store, Policy::new().guarantee(guarantee), 300).await;
         let ask = keyed(&format!("{guarantee:?}"));
-        let loser = in_background(&app, &ask);
+        let loser = app.in_background(&ask);
         eventually(|| app.runs() == 1).await;
         let winner = store.stolen(&ask).await;
         store.completed(&winner, &response(201, "the winner's")).await;
@@ -218,7 +213,7 @@ async fn rule_24_a_worker_that_lost_its_claim_never_frees_the_winners(store: Any
         http::StatusCode::TOO_MANY_REQUESTS
     })
     .await;
-    let loser = in_background(&app, &keyed("k"));
+    let loser = app.in_background(&keyed("k"));
     eventually(|| app.runs() == 1).await;
     let winner = store.stolen(&keyed("k")).await;
     loser.await.expect("an answer").is_refused(409, "in-progress");
@@ -243,7 +238,7 @@ async fn rule_24_a_worker_that_lost_its_claim_answers_in_progress_while_the_winn
         }
     })
     .await;
-    let loser = in_background(&app, &keyed("k"));
+    let loser = app.in_background(&keyed("k"));
     eventually(|| app.runs() == 1).await;
     let _winner = store.stolen(&keyed("k")).await;
     let answer = loser.await.expect("an answer");

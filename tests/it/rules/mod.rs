@@ -19,5 +19,6 @@ mod rivals;
 mod scope;
 mod store_failure;
 mod tower;
+mod waiters;
 mod waiting;
 mod wire;

@@ -9,11 +9,12 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::request::Parts;
 use http_body_util::BodyExt as _;
+use tokio::task::JoinHandle;
 use tower_idempotency::layer::Builder;
 use tower_idempotency::store::Store;
 use tower_idempotency::{IdempotencyLayer, Policy, RunningClaim, Tenant};
 
-use super::http::{Answer, Server};
+use super::http::{Answer, Ask, Server};
 
 /// A layer for one tenant, to be built.
 pub fn layer(store: &(impl Store + Clone)) -> Builder {
@@ -68,6 +69,17 @@ impl App {
         self.server.send(request).await
     }
 
+    /// Sends a request, and goes on meanwhile.
+    pub fn in_background(&self, ask: &Ask) -> JoinHandle<Answer> {
+        let (app, ask) = (self.clone(), ask.clone());
+        tokio::spawn(async move { app.send(ask).await })
+    }
+
+    /// The same request this many times at once.
+    pub fn crowd(&self, ask: &Ask, size: usize) -> Vec<JoinHandle<Answer>> {
+        (0..size).map(|_| self.in_background(ask)).collect()
+    }
+
     /// Sends a request until the first of its kind is no longer in progress.
     pub async fn settled(&self, request: impl Into<Vec<u8>>) -> Answer {
         let request = request.into();
@@ -82,7 +94,7 @@ impl App {
     }
 
     /// Sends a request until it is answered with something other than 409 `in-progress`.
-    pub async fn settled_or_unknown(&self, request: &super::http::Ask) -> Answer {
+    pub async fn settled_or_unknown(&self, request: &Ask) -> Answer {
         for _ in 0..500 {
             let answer = self.send(request).await;
             if answer.status != 409 || answer.problem()["code"] != "in-progress" {
@@ -137,6 +149,15 @@ impl Runs {
 }
 
 type BoxFuture = std::pin::Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// What those in a crowd were answered.
+pub async fn answers(crowd: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for request in crowd {
+        answers.push(request.await.expect("an answer"));
+    }
+    answers
+}
 
 /// Waits until something is true; fails after a while.
 #[track_caller]
