@@ -148,7 +148,8 @@ impl Builder {
 
     /// How many keyed requests may run at once in this process; the default is no limit. The next
     /// one gets 503 `too-many-in-flight`, and replays still work. Handlers outlive their
-    /// connections, so a limit outside the layer does not see all of them. With 0 none runs.
+    /// connections, so a limit outside the layer does not see all of them. A request counts from
+    /// when it asks the store. A limit of 0 is refused.
     #[must_use]
     pub const fn max_in_flight(mut self, limit: usize) -> Self {
         self.limits.in_flight = Some(limit);

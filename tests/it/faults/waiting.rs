@@ -31,7 +31,7 @@ fn crowd(server: &Process, request: &Ask, size: usize) -> Vec<tokio::task::JoinH
 }
 
 #[tokio::test]
-async fn two_hundred_who_wait_on_two_servers_get_one_answer() {
+async fn w27_two_hundred_who_wait_on_two_servers_get_one_answer() {
     let Pair { first, second, ledger } = pair(&["--in-flight", "wait:20000"]);
     let request = slow(700, "k");
     let crowds = [crowd(&first, &request, 100), crowd(&second, &request, 100)];
@@ -47,7 +47,7 @@ async fn two_hundred_who_wait_on_two_servers_get_one_answer() {
 }
 
 #[tokio::test]
-async fn those_who_wait_for_a_server_that_is_killed_are_told_or_take_over() {
+async fn w27_those_who_wait_for_a_server_that_is_killed_are_told_or_take_over() {
     for (guarantee, status) in [("at-most-once", 409), ("at-least-once", 200)] {
         let flags = ["--in-flight", "wait:20000", "--lease-ms", "700", "--guarantee", guarantee];
         let Pair { first, second, ledger } = pair(&flags);

@@ -44,7 +44,7 @@ async fn notices(store: &RedisStore) -> bool {
 }
 
 #[tokio::test]
-async fn an_emptied_redis_is_reported_and_used_on() {
+async fn w20_an_emptied_redis_is_reported_and_used_on() {
     let server = RedisServer::start(&[]);
     let store = used(&server).await;
     server.command(&[b"FLUSHALL"]).expect("it is emptied");
@@ -54,7 +54,7 @@ async fn an_emptied_redis_is_reported_and_used_on() {
 }
 
 #[tokio::test]
-async fn an_emptied_redis_is_refused_until_that_is_acknowledged_if_so_chosen() {
+async fn w20_an_emptied_redis_is_refused_until_that_is_acknowledged_if_so_chosen() {
     let server = RedisServer::start(&[]);
     let store = used(&server).await.when_emptied(Emptied::Refuse);
     for _ in 0..2 {
@@ -71,7 +71,7 @@ async fn an_emptied_redis_is_refused_until_that_is_acknowledged_if_so_chosen() {
 }
 
 #[tokio::test]
-async fn a_restart_without_its_data_is_noticed_and_one_with_it_is_not() {
+async fn w20_a_restart_without_its_data_is_noticed_and_one_with_it_is_not() {
     let always = [DURABLE, &["--appendfsync", "always"]].concat();
     for (options, emptied) in [(&[][..], true), (&always, false)] {
         let mut server = RedisServer::start(options);
@@ -83,7 +83,7 @@ async fn a_restart_without_its_data_is_noticed_and_one_with_it_is_not() {
 }
 
 #[tokio::test]
-async fn an_emptied_redis_that_another_process_uses_again_is_noticed() {
+async fn w20_an_emptied_redis_that_another_process_uses_again_is_noticed() {
     let server = RedisServer::start(&[]);
     let store = used(&server).await;
     server.command(&[b"FLUSHALL"]).expect("it is emptied");

@@ -105,7 +105,7 @@ async fn calls_go_on_after_the_master_was_killed() {
 }
 
 #[tokio::test]
-async fn a_master_that_is_demoted_is_left() {
+async fn w12_a_master_that_is_demoted_is_left() {
     let trio = SentinelTrio::start(Kind::Valkey, &[]);
     let store = by_address(&trio);
     let before = start(&store).await;
@@ -116,7 +116,7 @@ async fn a_master_that_is_demoted_is_left() {
 }
 
 #[tokio::test]
-async fn a_master_that_is_cut_off_is_left_though_it_answers() {
+async fn w12_a_master_that_is_cut_off_is_left_though_it_answers() {
     let trio = SentinelTrio::in_namespaces(Kind::Redis, &[]);
     let stores = [by_address(&trio), by_client(&trio)];
     for store in &stores {
