@@ -28,8 +28,8 @@ use super::RedisStore;
 /// One wait covers all claims that were sent before it on its connection. While one is under way
 /// further claims collect, and go together; on a Cluster, those for one node. While slots of a
 /// Cluster move, a claim may wait alone. `cargo bench --bench durability` measures what it costs: with
-/// one replica and all three programs on two cores, the claims in a second were 0.88 of those without
-/// one at a time, and 0.67 to 0.79 of them 16 to 256 at a time.
+/// one replica and all three programs on two cores, the claims in a second were 0.96 of those without
+/// one at a time, and 0.67 to 0.75 of them 16 to 256 at a time.
 ///
 /// ```
 /// use tower_idempotency::store::redis::{Durability, RedisStore};
