@@ -12,13 +12,18 @@ use super::connection::lane::Lane;
 use super::connection::live::Live;
 use super::connection::server_time::ServerTime;
 use super::durability::Durability;
-use super::error::{Cure, Stage, cure, failed, is_answer};
+use super::error::{Cure, Stage, cure, failed, is_answer, is_redirect};
 use super::scripts::{Answer, Verb};
 use crate::protocol::{InvalidRecord, Timestamp};
 use crate::store::{Effect, Error, ErrorKind, Operation};
 
 /// After so long without a word from any node, a connection to a Cluster is of no use any more.
 const DEAF: Duration = Duration::from_millis(250);
+
+/// How often a call follows a slot that moves after the client library has given up, and how much
+/// longer it waits each time. Between the library's `ASKING` and its command others can slip in.
+const REDIRECTS: u32 = 5;
+const SETTLING: Duration = Duration::from_millis(10);
 
 /// One call of a verb, with all its repetitions: what it may take, and what is known of it.
 pub(super) struct Call<'a> {
@@ -181,7 +186,7 @@ impl<'a> Call<'a> {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let mut repeated = false;
+        let (mut repeated, mut redirects) = (false, 0);
         loop {
             let live = lane.connection().await.map_err(|error| (Stage::Connecting, error))?;
             let earlier = self.unanswered.swap(true, Ordering::Relaxed);
@@ -204,6 +209,11 @@ impl<'a> Call<'a> {
                 self.unanswered.store(earlier, Ordering::Relaxed);
             }
             Self::give_up(lane, &live, &error);
+            if stage == Stage::Routed && is_redirect(&error) && redirects < REDIRECTS {
+                redirects += 1;
+                tokio::time::sleep(SETTLING * redirects).await;
+                continue;
+            }
             // On a Cluster the client library has repeated it already, unless it stands still.
             let spent = repeated || stage == Stage::Routed && live.silence() < DEAF;
             if cure(&error) != Cure::Reconnect || spent {

@@ -44,6 +44,12 @@ pub(super) fn is_answer(error: &RedisError) -> bool {
     matches!(error.kind(), Kind::Server(_) | Kind::Extension)
 }
 
+/// Whether the slot is at another node, or on its way there.
+pub(super) fn is_redirect(error: &RedisError) -> bool {
+    use ServerErrorKind::{Ask, Moved, TryAgain};
+    matches!(error.kind(), Kind::Server(Ask | Moved | TryAgain))
+}
+
 /// The error that the caller gets. `unanswered` says that a copy of this call is under way of which
 /// nothing is known, so that the refusal of a later copy proves nothing.
 pub(super) fn failed(

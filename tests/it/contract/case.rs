@@ -158,12 +158,15 @@ impl<H: Harness> Case<'_, H> {
     }
 }
 
-/// What changes nothing leaves the record as it was; Redis tells its end by the millisecond.
+/// Redis tells by the millisecond when a record ends, and what time it is only a moment later.
+const BLUR: Duration = Duration::from_millis(20);
+
+/// What changes nothing leaves the record as it was.
 fn assert_same(before: Option<Record>, after: Option<&Record>, step: &str) {
     let blur = |mut record: Record| {
         if let Some(other) = after {
             let apart = record.expires.since(other.expires) + other.expires.since(record.expires);
-            assert!(apart <= Duration::from_millis(2), "{step}: the record ends when it did");
+            assert!(apart <= BLUR, "{step}: the record ends when it did");
             record.expires = other.expires;
         }
         record
