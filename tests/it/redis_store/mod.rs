@@ -84,9 +84,11 @@ async fn lapsing(store: &RedisStore) -> Claim {
     claim
 }
 
+/// Claims what nobody else asks for. A begin may have been sent twice, as a Cluster's client does
+/// when a node is slow to answer: its repeat is told that the claim is its own.
 async fn claimed(store: &RedisStore, attempt: Attempt) -> Claim {
     match store.begin(&attempt, WITHIN).await {
-        Ok(Reply::Started(grant)) => attempt.claim(grant),
+        Ok(Reply::Started(grant) | Reply::Mine(grant)) => attempt.claim(grant),
         reply => panic!("begin gave {reply:?}"),
     }
 }
