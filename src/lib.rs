@@ -93,6 +93,7 @@ mod engine;
 pub mod layer;
 pub mod problems;
 pub mod protocol;
+pub mod reliability;
 pub mod store;
 
 pub use crate::engine::{Abandoned, Rejection, RunningClaim, Verdict};

@@ -8,6 +8,7 @@ mod failover;
 mod faults;
 mod near_cache;
 mod redis_store;
+mod reliability_page;
 mod rules;
 mod support;
 mod topology;

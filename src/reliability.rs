@@ -1,0 +1,183 @@
+//! What may fail at which point of a request, what is promised then, by what means, and the test that
+//! shows it.
+//!
+//! The points are numbered W1 to W32; gaps are points of stores that do not exist yet. Every
+//! statement ends with the tests that make the failure happen and would fail if it were not true:
+//! with real processes that are killed (`SIGKILL`) or frozen (`SIGSTOP`), real sockets, a real Redis,
+//! Valkey, Sentinel or Cluster. `scripts/test` runs them all; `cargo test --all-features --test it w05`
+//! runs those of one point. [How the whole is searched](#how-the-whole-is-searched) says what looks for
+//! failures that nobody has thought of.
+//!
+//! The guarantees are those of [`Guarantee`](crate::Guarantee): *at most once* is the default.
+//!
+//! # Crashes
+//!
+//! **W1, the server dies before `begin` is sent.**
+//! - Nothing has happened, and the retry is the first request: the body is read and hashed before the
+//!   store is asked. (`faults::crash::w01_a_crash_before_begin_is_sent_leaves_nothing`)
+//!
+//! **W2, it dies after `begin`, before the effect.**
+//! - At most once, the retry is told `outcome-unknown` once the lease has lapsed: the record stays for
+//!   the retention, the lease is only a field in it.
+//!   (`faults::crash::w02_a_crash_after_begin_is_unknown_at_most_once`)
+//! - At least once, it runs once, later: the next request takes the lapsed claim over.
+//!   (`faults::crash::w02_a_crash_after_begin_is_run_once_later_at_least_once`)
+//! - With a hook, the application is asked, once for all servers: the question is a claim of its own.
+//!   (`faults::waiting::two_servers_that_meet_an_abandoned_key_ask_once_what_became_of_it`)
+//!
+//! **W3, it dies after the effect, before `complete`.**
+//! - At most once, it never runs twice; the retry is told `outcome-unknown`.
+//!   (`faults::crash::w03_a_crash_after_the_effect_never_runs_twice_at_most_once`)
+//! - At least once, it runs again: an effect that must not happen twice needs
+//!   [a fence token](crate::RunningClaim::fence) or [a derived key](crate::RunningClaim::derived_key).
+//!   (`faults::crash::w03_a_crash_after_the_effect_runs_again_at_least_once`)
+//!
+//! **W4, it dies after `complete`, before the answer.**
+//! - The retry gets the same bytes: the outcome is stored before the first byte is sent.
+//!   (`faults::crash::w04_a_crash_after_complete_is_replayed`,
+//!   `rules::rivals::no_byte_is_sent_before_the_record_is_stored`)
+//!
+//! **W14, it is asked to end, or its runtime shuts down.**
+//! - What runs is finished and stored before the process ends: everything begun is counted, and
+//!   [`Drain`](crate::Drain) waits for it. (`faults::client::w14_a_server_that_is_asked_to_end_finishes_what_runs`)
+//! - A rolling restart under load runs every key once.
+//!   (`faults::client::w14_a_rolling_restart_under_load_runs_every_key_once`)
+//!
+//! **W29, the handler panics.**
+//! - The panic is caught. At most once, a 500 is stored and replayed; at least once, the key is free and
+//!   the retry runs. (`faults::deploy::w29_a_panic_follows_the_guarantee`)
+//!
+//! # Pauses
+//!
+//! **W5, the server sleeps past its lease while the handler runs.**
+//! - There is one stored answer, and the late worker answers with the winner's: every write to a record
+//!   is fenced by the nonce of the claim. (`faults::frozen::w05_a_worker_that_slept_past_its_lease_answers_with_the_winners_answer`)
+//! - At most once, nobody has run meanwhile, so the late answer is stored.
+//!   (`faults::frozen::w05_a_worker_that_slept_past_its_lease_still_stores_its_answer_at_most_once`)
+//! - A handler that merely takes long keeps its claim: a task that does not hang on the request renews it
+//!   at a third of the lease. (`rules::lease::rule_22_the_lease_is_renewed_while_the_handler_lives`)
+//!
+//! **W7, `begin` times out and arrives later.**
+//! - It does nothing: it carries a deadline in the store's own time.
+//!   (`faults::frozen::w07_a_begin_that_a_frozen_redis_reads_too_late_claims_nothing`)
+//! - A frozen Redis gets the answer of what runs when it goes on.
+//!   (`faults::frozen::w07_a_redis_that_is_frozen_while_the_handler_runs_gets_the_answer_later`)
+//!
+//! # Lost messages
+//!
+//! **W6, the reply to `begin` is lost.**
+//! - The repeat recognises its own claim by the nonce, which the caller draws.
+//!   (`faults::lost_reply::w06_a_begin_whose_reply_is_lost_recognises_its_own_claim`)
+//! - A claim that nobody runs under is cancelled, once no copy of its `begin` can land any more.
+//!   (`faults::lost_reply::w06_a_begin_whose_reply_never_comes_is_cancelled`,
+//!   `faults::lost_reply::w06_a_refused_attempt_cancels_the_copy_of_its_begin_that_was_lost`)
+//! - What the client of a Cluster sends again by itself is carried out once.
+//!   (`redis_store::cluster::what_the_client_library_sends_again_is_carried_out_once`)
+//!
+//! **W8, the reply to `complete` is lost.**
+//! - The repeat finds its own outcome, and the client gets its answer.
+//!   (`faults::lost_reply::w08_a_complete_whose_reply_is_lost_is_complete`)
+//!
+//! **W9, `complete` is impossible: the store is down after the effect.**
+//! - The client gets the handler's answer, marked `unstored`, and it is stored once the store is back:
+//!   storing is tried in the background until the lease would lapse, then once a lease up to
+//!   [`max_run`](crate::Policy::max_run).
+//!   (`faults::store_down::w09_an_answer_that_cannot_be_stored_is_sent_and_stored_later`)
+//! - At least once, it gets 503 once another may have taken over.
+//!   (`faults::store_down::w09_at_least_once_refuses_once_the_claim_may_be_lost`)
+//!
+//! **W13, the client goes away, at any point.**
+//! - The handler finishes and its outcome is stored: the work is supervised before `begin` is sent, and
+//!   moves to a task when the request is dropped.
+//!   (`faults::dropped::w13_a_request_that_is_dropped_at_any_point_is_settled`,
+//!   `faults::client::w13_clients_that_hang_up_get_their_answers_with_the_retry`)
+//!
+//! **W18, the store is cut off, in either direction, or falls silent.**
+//! - Before the handler: 503, and the handler does not run; every call has a time limit.
+//!   (`faults::store_down::a_redis_that_was_killed_before_begin_refuses_and_recovers_within_a_second`,
+//!   `rules::store_failure::rule_28_a_store_that_hangs_is_given_up_on`)
+//! - A silent connection is replaced without waiting for the operating system to notice.
+//!   (`redis_store::connection::a_silent_connection_is_replaced_however_short_the_time_of_a_call`)
+//!
+//! # Redis loses something
+//!
+//! **W10, a fail-over loses a claim.**
+//! - Without a durability that is possible, and the answer is put back on the new master when it is
+//!   ready. (`failover::server::w10_a_claim_that_only_a_cut_off_master_knew_is_put_back_on_the_new_one`)
+//! - With [`Durability::replicas`](crate::store::redis::Durability::replicas) a claim that the replica
+//!   lacks does not count: the claims of a moment share one `WAIT` on their own connection.
+//!   (`failover::sentinel::w10_of_a_master_that_is_cut_off_only_claims_are_lost_that_did_not_wait_for_its_replica`,
+//!   `failover::sentinel::w10_of_a_master_that_is_killed_only_claims_are_lost_that_did_not_wait_for_its_replica`,
+//!   `failover::cluster::w10_of_a_cluster_master_that_is_killed_only_claims_are_lost_that_did_not_wait`)
+//! - Its key is free again afterwards. (`faults::durable::w10_a_claim_that_the_replica_lacks_is_refused_and_its_key_is_free_afterwards`)
+//!
+//! **W12, a server stays with a master that was demoted or cut off.**
+//! - It leaves it within two store time-outs: it asks the Sentinels by itself, and a refused write or a
+//!   missing acknowledgement makes it ask at once.
+//!   (`redis_store::sentinel::w12_a_master_that_is_demoted_is_left`,
+//!   `redis_store::sentinel::w12_a_master_that_is_cut_off_is_left_though_it_answers`)
+//!
+//! **W19, Redis is full.**
+//! - New keys are refused, running ones finish, replays work: only `begin` is not allowed to exceed the
+//!   memory limit. (`faults::store_down::w19_a_full_redis_refuses_new_keys_and_lets_running_ones_finish`)
+//! - A Redis that would evict records is reported by
+//!   [`verify`](crate::RedisStore::verify), and refused where that was chosen.
+//!   (`redis_store::check::a_redis_that_would_lose_records_is_a_concern_and_refused`)
+//!
+//! **W20, Redis was emptied.**
+//! - It is noticed within seconds by a canary and reported.
+//!   (`redis_store::emptied::w20_an_emptied_redis_is_reported_and_used_on`,
+//!   `redis_store::emptied::w20_a_restart_without_its_data_is_noticed_and_one_with_it_is_not`)
+//! - Where that was chosen, requests are refused until somebody acknowledges it.
+//!   (`redis_store::emptied::w20_an_emptied_redis_is_refused_until_that_is_acknowledged_if_so_chosen`)
+//!
+//! **W21, a server is led to a replica.**
+//! - It refuses until that is a master; nothing is ever decided from a replica.
+//!   (`redis_store::full::a_replica_is_refused_until_it_is_a_master_again`)
+//!
+//! **W22, slots of a Cluster move while requests run.**
+//! - Nothing is lost and nothing runs twice: each verb is one script on one key, and redirections are
+//!   followed. (`failover::cluster::w22_no_claim_is_lost_when_slots_move`,
+//!   `redis_store::cluster::slots_that_move_under_load_are_not_noticed`)
+//!
+//! # Crowds and deployments
+//!
+//! **W27, a crowd retries one key, on several servers, and the first of them dies or freezes.**
+//! - There is one run and one answer, and at most one of a process asks the store.
+//!   (`faults::waiting::w27_two_hundred_who_wait_on_two_servers_get_one_answer`,
+//!   `faults::waiting::w27_five_hundred_who_wait_on_two_servers_cost_redis_a_handful_of_commands`)
+//! - Those who wait for a server that dies are told, or one of them takes over.
+//!   (`faults::waiting::w27_those_who_wait_for_a_server_that_is_killed_are_told_or_take_over`,
+//!   `faults::waiting::w27_who_waits_while_a_server_is_frozen_gets_its_answer_when_it_goes_on`)
+//!
+//! **W28, a response is too large, a stream, or breaks off.**
+//! - A tombstone is stored before the first byte is sent; a retry is told so and never runs it again.
+//!   (`faults::deploy::w28_a_response_that_is_too_large_is_never_run_again`,
+//!   `rules::large::rule_29_the_tombstone_is_stored_before_the_first_byte_is_sent`)
+//! - A body that breaks off is ambiguous, and the guarantee decides.
+//!   (`faults::deploy::w28_a_body_that_breaks_off_follows_the_guarantee`)
+//!
+//! **W30, the retention ends while the handler runs.**
+//! - It cannot: renewal extends the record, and a retention of less than two leases is refused when the
+//!   layer is built. (`faults::deploy::w30_a_run_longer_than_the_retention_keeps_its_record`,
+//!   `faults::deploy::w30_a_retention_that_could_end_during_a_run_is_refused`)
+//!
+//! **W32, servers with other fingerprints or other leases share a store.**
+//! - They recognise each other's requests: a record says by which scheme its request was hashed.
+//!   (`faults::deploy::w32_servers_that_fingerprint_differently_recognise_each_others_requests`)
+//! - A shorter lease does not steal: the record holds the lease of its claim.
+//!   (`faults::deploy::w32_a_server_with_a_shorter_lease_does_not_steal`)
+//!
+//! # What no layer can promise
+//!
+//! - An effect outside of the store's own transaction is not exactly once: after a crash it is unknown
+//!   or repeated. (`faults::crash::w02_a_crash_after_begin_is_unknown_at_most_once`,
+//!   `faults::crash::w03_a_crash_after_the_effect_runs_again_at_least_once`)
+//! - At least once, a worker that is taken over may still be having its effects: only a database that
+//!   refuses its older fence token stops them.
+//!   (`faults::frozen::a_worker_that_is_taken_over_is_told_that_the_winner_still_runs`)
+//! - With the retention a key ends, and is new. (`rules::lease::rule_25_a_record_expires_from_its_completion_and_is_not_extended_by_replays`)
+//! - A store that was not told to wait for replicas loses with its master what no replica has.
+//!   (`failover::sentinel::w10_of_a_master_that_is_cut_off_only_claims_are_lost_that_did_not_wait_for_its_replica`)
+//! - The memory store forgets everything with its process; so does a Redis without persistence.
+//!   (`redis_store::emptied::w20_a_restart_without_its_data_is_noticed_and_one_with_it_is_not`)
