@@ -226,10 +226,11 @@ fn begin(found: Option<Record>, attempt: &Attempt, now: Timestamp) -> (Option<Re
 
 fn renew(found: Option<Record>, claim: &Claim, now: Timestamp) -> (Option<Record>, Reply) {
     match found {
-        Some(record) if !record.is_running(claim.attempt().nonce) => {
-            fenced(record, claim.attempt(), now)
+        None => (Some(Record::in_progress(claim, now)), Reply::Applied),
+        Some(record) if record.is_running(claim.attempt().nonce) => {
+            (Some(record.renewed(claim, now)), Reply::Applied)
         }
-        _ => (Some(Record::in_progress(claim, now)), Reply::Applied),
+        Some(record) => fenced(record, claim.attempt(), now),
     }
 }
 

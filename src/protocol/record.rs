@@ -59,6 +59,11 @@ impl Record {
         Self::of(claim, Phase::Completed { at: now, outcome }, expires)
     }
 
+    /// This claim with its lease extended. Of two grants to one attempt, the record has the later.
+    pub(super) fn renewed(self, claim: &Claim, now: Timestamp) -> Self {
+        Self { fence: self.fence, attempt: self.attempt, ..Self::in_progress(claim, now) }
+    }
+
     fn of(claim: &Claim, phase: Phase, expires: Timestamp) -> Self {
         let attempt = claim.attempt();
         Self {

@@ -12,7 +12,8 @@ contract! {
         of_fifty_concurrent_requests_one_starts
         of_fifty_concurrent_take_overs_one_succeeds
         an_answer_grows_older
-        a_claim_grows_older_and_its_lease_runs_down;
+        a_claim_grows_older_and_its_lease_runs_down
+        a_renewal_by_an_earlier_grant_leaves_the_later_one;
 }
 
 async fn of_fifty_concurrent_requests_one_starts(harness: &impl Harness) {
@@ -63,4 +64,22 @@ async fn a_claim_grows_older_and_its_lease_runs_down(harness: &impl Harness) {
     let Ok(Reply::Found(Found::Busy { remaining, age, .. })) = reply else { panic!("{reply:?}") };
     assert!(age >= LONG_ENOUGH && age < HOUR, "{age:?}");
     assert_eq!(remaining + age, HOUR, "both are told for one moment");
+}
+
+/// A late copy of `begin` claims the slot anew for an attempt that others have had since.
+async fn a_renewal_by_an_earlier_grant_leaves_the_later_one(harness: &impl Harness) {
+    let (slot, store) = (random_slot(), harness.store());
+    let (ann, bob) = (ANN.lapsing().attempt(slot), BOB.rerunning().attempt(slot));
+    let reply = store.begin(&ann, WITHIN).await;
+    let Ok(Reply::Started(earlier)) = reply else { panic!("{reply:?}") };
+    harness.advance(LONG_ENOUGH).await;
+    store.begin(&bob, WITHIN).await.expect("the store answers");
+    store.release(&bob, Maybe, HOUR, WITHIN).await.expect("the store answers");
+    let reply = store.begin(&ann, WITHIN).await;
+    let Ok(Reply::Started(later)) = reply else { panic!("{reply:?}") };
+    let reply = store.renew(&ann.claim(earlier), WITHIN).await;
+    assert_eq!(reply.expect("the store answers"), Reply::Applied);
+    let record = store.look(slot, WITHIN).await.expect("the store answers").record;
+    let record = record.expect("a record");
+    assert_eq!((record.fence, record.attempt), (later.fence, later.number));
 }
