@@ -6,6 +6,7 @@ mod codec;
 mod contract;
 mod failover;
 mod faults;
+mod linearizability;
 mod near_cache;
 mod redis_store;
 mod reliability_page;

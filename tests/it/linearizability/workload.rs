@@ -1,0 +1,212 @@
+//! Makes histories and has them checked, until the time is over.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tower_idempotency::protocol::{Found, Reply, Slot};
+use tower_idempotency::store::Store;
+
+use super::checker::{self, Event};
+use super::clients::{Client, Style};
+use super::history::{Asked, Call, Got, Recorder, WITHIN, now};
+use super::span::{Span, micros};
+use super::spec::Precision;
+
+/// How long the histories of one store take, where nothing else is asked for.
+const SECONDS: u64 = 3;
+
+/// How far a server's clock may drift from this machine's within one history, in microseconds: as
+/// much as the wall clock is slewed.
+const DRIFT: u64 = 1000;
+
+pub const MEMORY: Precision = Precision { drift: 0, expiry: 0, stored: 0, ages: 0, looks: true };
+
+/// Redis expires by the millisecond, and is told by its caller when an outcome was stored.
+pub const REDIS: Precision =
+    Precision { drift: DRIFT, expiry: 3000, stored: 2_000_000, ages: 0, looks: false };
+
+impl Precision {
+    /// The same behind a near cache, which counts the age of an outcome from before it asked.
+    pub const fn near(self) -> Self {
+        Self { ages: 250_000, ..self }
+    }
+}
+
+/// The ways to one store, of which each client takes one.
+#[derive(Debug)]
+pub struct Stores<S>(Vec<Arc<S>>);
+
+impl<S: Store> Stores<S> {
+    pub fn one(store: S) -> Self {
+        Self::new([store])
+    }
+
+    pub fn new(stores: impl IntoIterator<Item = S>) -> Self {
+        Self(stores.into_iter().map(Arc::new).collect())
+    }
+
+    /// The same with something around each way.
+    pub fn map<T: Store>(self, around: impl Fn(S) -> T) -> Stores<T> {
+        let inner = |store| Arc::into_inner(store).expect("nobody else has it");
+        Stores::new(self.0.into_iter().map(|store| around(inner(store))))
+    }
+}
+
+/// How often things were seen that make a history worth looking at.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub histories: usize,
+    calls: usize,
+    started: usize,
+    reclaimed: usize,
+    mine: usize,
+    cancelled: usize,
+    completed: usize,
+    fenced: usize,
+    busy: usize,
+    unknown_outcome: usize,
+    unanswered: usize,
+}
+
+/// Histories on fresh stores until the time is over.
+pub async fn histories<S: Store>(precision: Precision, stores: impl Fn() -> Stores<S>) {
+    let seconds = std::env::var("LINEARIZABILITY_SECONDS").ok();
+    let seconds = seconds.map_or(SECONDS, |text| text.parse().expect("a number of seconds"));
+    let first = std::env::var("LINEARIZABILITY_SEED").ok();
+    let first: u64 = first.map_or_else(rand::random, |text| text.parse().expect("a seed"));
+    let mut seen = Seen::default();
+    // The first one may have to start a server.
+    let mut until = u64::MAX;
+    while now() < until {
+        let seed = first.wrapping_add(seen.histories as u64);
+        let style = Style {
+            pause: [100, 2000, 6000][seen.histories % 3],
+            leases: (2, 20),
+            retention: [50, 10_000][seen.histories / 3 % 2],
+            impatient: false,
+        };
+        let history = history(&stores(), seed, style).await;
+        until = until.min(now() + seconds * 1_000_000);
+        seen.count(&history.calls);
+        if let Err(violation) = history.check(precision) {
+            panic!("LINEARIZABILITY_SEED={seed}: {}", violation.0);
+        }
+    }
+    eprintln!("from seed {first}: {seen:?}");
+    seen.assert_all();
+}
+
+/// Everything that was called on the slots of one history.
+pub struct History {
+    pub calls: Vec<Call>,
+    /// What to add to this machine's clock for the store's, within bounds.
+    offset: (i128, i128),
+}
+
+pub async fn history<S: Store>(stores: &Stores<S>, seed: u64, style: Style) -> History {
+    let mut random = StdRng::seed_from_u64(seed);
+    let offset = offset(&*stores.0[0], random.random()).await;
+    let slots: Vec<_> = (0..3).map(|_| Slot::from_bytes(random.random())).collect();
+    let calls = Arc::new(Mutex::new(vec![]));
+    let clients: Vec<_> = (0..6)
+        .map(|client| {
+            let store = Arc::clone(&stores.0[client % stores.0.len()]);
+            let client = Client {
+                store: Recorder { client, store, calls: Arc::clone(&calls) },
+                slots: slots.clone(),
+                style,
+                random: StdRng::seed_from_u64(random.random()),
+                mine: vec![],
+                seen: vec![],
+            };
+            tokio::spawn(client.run(20))
+        })
+        .collect();
+    for client in clients {
+        client.await.expect("a client does not panic");
+    }
+    let calls = std::mem::take(&mut *calls.lock().unwrap());
+    History { calls, offset }
+}
+
+/// How much the store's clock is ahead of this machine's, at least and at most.
+async fn offset<S: Store>(store: &S, slot: [u8; 32]) -> (i128, i128) {
+    let (mut least, mut most) = (i128::MIN, i128::MAX);
+    for _ in 0..20 {
+        let before = now();
+        let seen = store.look(Slot::from_bytes(slot), 20 * WITHIN).await;
+        let after = now();
+        let there = i128::from(seen.expect("the store answers").now.as_micros());
+        least = least.max(there - i128::from(after));
+        most = most.min(there - i128::from(before));
+    }
+    // The clocks are read by the microsecond.
+    (least - 1, most + 1)
+}
+
+impl History {
+    pub fn check(&self, precision: Precision) -> Result<(), checker::Violation> {
+        let mut slots: Vec<_> = self.calls.iter().map(|call| call.asked.slot()).collect();
+        slots.sort_unstable_by_key(|slot| *slot.as_bytes());
+        slots.dedup();
+        slots.into_iter().try_for_each(|slot| {
+            let calls = self.calls.iter().filter(|call| call.asked.slot() == slot);
+            checker::check(calls.map(|call| self.event(call, precision)).collect(), precision)
+        })
+    }
+
+    fn event(&self, call: &Call, precision: Precision) -> Event {
+        let Call { client, asked, mut got, called, returned } = call.clone();
+        if let Got::Reply(Reply::Found(Found::Completed { age, .. })) = &mut got {
+            // The near cache counts by the nanosecond.
+            *age = Duration::from_micros(micros(*age));
+        }
+        let there = |here: u64, offset: i128| {
+            u64::try_from(i128::from(here) + offset).expect("after the epoch")
+        };
+        let mut ends = there(returned, self.offset.1) + precision.drift;
+        if got == Got::Unknown {
+            ends = ends.max(there(called + micros(WITHIN), self.offset.1) + precision.drift);
+        }
+        let from = there(called, self.offset.0) - precision.drift;
+        Event { client, asked, got, called, returned, window: Span { from, to: ends } }
+    }
+}
+
+impl Seen {
+    pub fn count(&mut self, calls: &[Call]) {
+        self.histories += 1;
+        self.calls += calls.len();
+        for Call { asked, got, .. } in calls {
+            match (asked, got) {
+                (_, Got::Reply(Reply::Started(_))) => self.started += 1,
+                (_, Got::Reply(Reply::Reclaimed(_))) => self.reclaimed += 1,
+                (_, Got::Reply(Reply::Mine(_))) => self.mine += 1,
+                (_, Got::Reply(Reply::Cancelled)) => self.cancelled += 1,
+                (_, Got::Reply(Reply::Fenced(_))) => self.fenced += 1,
+                (_, Got::Reply(Reply::Found(Found::Busy { .. }))) => self.busy += 1,
+                (_, Got::Reply(Reply::Found(Found::Unknown { .. }))) => self.unknown_outcome += 1,
+                (Asked::Complete(..), Got::Reply(Reply::Applied)) => self.completed += 1,
+                (_, Got::Unknown) => self.unanswered += 1,
+                _ => {}
+            }
+        }
+    }
+
+    /// A run in which one of these never happened has shown too little.
+    fn assert_all(&self) {
+        let counts = [
+            self.started,
+            self.reclaimed,
+            self.mine,
+            self.cancelled,
+            self.completed,
+            self.fenced,
+            self.busy,
+            self.unknown_outcome,
+        ];
+        assert!(counts.iter().all(|count| *count > 0), "something was never seen: {self:?}");
+    }
+}
