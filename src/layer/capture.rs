@@ -3,8 +3,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, ETAG, HeaderMap, LOCATION};
-use http::{HeaderName, Response, StatusCode};
+use http::header::{CONTENT_TYPE, HeaderMap};
+use http::{HeaderName, Response};
 use http_body::{Body, Frame};
 
 use super::body::{BrokenBody, ResponseBody, Whole, next_frame};
@@ -13,7 +13,6 @@ use super::policy::Policy;
 use super::receive::Joined;
 use super::replay::is_empty;
 use crate::engine::Conclusion;
-use crate::protocol::Outcome;
 
 /// A handler's response: what to conclude from it, and what to send.
 pub(super) struct Captured<B> {
@@ -49,9 +48,10 @@ where
         || is_stream(&parts.headers, policy)
         || body.size_hint().lower() > policy.response_limit as u64;
     if unkeepable {
-        let conclusion = Conclusion::Keep(tombstone(parts.status, &parts.headers, policy, marker));
+        let headers = &policy.stored_headers;
+        let tombstone = headers.tombstone(parts.status, &parts.headers, marker);
         let response = Response::from_parts(parts, ResponseBody::original(body));
-        return Ok(Captured { conclusion, response });
+        return Ok(Captured { conclusion: Conclusion::Keep(tombstone), response });
     }
     match read(body, policy.response_limit, policy.buffer_time).await? {
         Read::Whole { data, mut trailers } => {
@@ -71,10 +71,10 @@ where
             Ok(Captured { conclusion: Conclusion::Keep(outcome), response })
         }
         Read::Partly { frames, rest } => {
-            let conclusion =
-                Conclusion::Keep(tombstone(parts.status, &parts.headers, policy, marker));
+            let headers = &policy.stored_headers;
+            let tombstone = headers.tombstone(parts.status, &parts.headers, marker);
             let response = Response::from_parts(parts, ResponseBody::resumed(frames, rest));
-            Ok(Captured { conclusion, response })
+            Ok(Captured { conclusion: Conclusion::Keep(tombstone), response })
         }
     }
 }
@@ -137,22 +137,4 @@ fn is_stream(headers: &HeaderMap, policy: &Policy) -> bool {
         essence.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind.as_bytes()))
             && matches!(essence.get(kind.len()), None | Some(b'+'))
     })
-}
-
-/// The mark of a response that is not kept, with what helps a client to find the result.
-fn tombstone(
-    status: StatusCode,
-    headers: &HeaderMap,
-    policy: &Policy,
-    marker: &HeaderName,
-) -> Outcome {
-    let headers: HeaderMap = headers
-        .iter()
-        .filter(|(name, _)| [LOCATION, ETAG].contains(name))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    Outcome::Tombstone {
-        status: status.as_u16(),
-        headers: policy.stored_headers.of(&headers, marker),
-    }
 }

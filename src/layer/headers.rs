@@ -1,8 +1,8 @@
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{
-    ALT_SVC, CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, PROXY_AUTHENTICATE,
-    SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+    ALT_SVC, CONNECTION, CONTENT_LENGTH, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    PROXY_AUTHENTICATE, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
 };
 
 use crate::protocol::{Fields, Outcome};
@@ -46,17 +46,7 @@ pub(super) struct StoredHeaders {
 impl StoredHeaders {
     /// The headers to store, in order and with repeats.
     pub(super) fn of(&self, headers: &HeaderMap, marker: &HeaderName) -> Fields {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            .collect();
-        headers
-            .iter()
-            .filter(|(name, _)| *name != marker && !named.contains(name) && self.keeps(name))
-            .map(|(name, value)| (name, value, value.is_sensitive()))
-            .collect()
+        self.stored(headers, &named(headers), marker).collect()
     }
 
     /// What a record keeps of a response.
@@ -68,12 +58,39 @@ impl StoredHeaders {
         body: Bytes,
         trailers: Option<&HeaderMap>,
     ) -> Outcome {
+        let named = named(headers);
+        let stored = |fields| self.stored(fields, &named, marker).collect();
         Outcome::Response {
             status: status.as_u16(),
-            headers: self.of(headers, marker),
+            headers: stored(headers),
             body,
-            trailers: trailers.map_or(Fields::none(), |trailers| self.of(trailers, marker)),
+            trailers: trailers.map_or(Fields::none(), stored),
         }
+    }
+
+    /// The mark of a response that is not kept, with what helps a client to find the result.
+    pub(super) fn tombstone(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        marker: &HeaderName,
+    ) -> Outcome {
+        let named = named(headers);
+        let stored = self.stored(headers, &named, marker);
+        let headers = stored.filter(|(name, ..)| [&LOCATION, &ETAG].contains(name)).collect();
+        Outcome::Tombstone { status: status.as_u16(), headers }
+    }
+
+    fn stored<'a>(
+        &'a self,
+        fields: &'a HeaderMap,
+        named: &'a [HeaderName],
+        marker: &'a HeaderName,
+    ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue, bool)> {
+        fields
+            .iter()
+            .filter(move |(name, _)| *name != marker && !named.contains(name) && self.keeps(name))
+            .map(|(name, value)| (name, value, value.is_sensitive()))
     }
 
     fn keeps(&self, name: &HeaderName) -> bool {
@@ -82,6 +99,16 @@ impl StoredHeaders {
             && (self.kept.contains(name)
                 || !(self.dropped.contains(name) || is_of_one_message(name)))
     }
+}
+
+/// The fields, trailers too, that a message's `Connection` makes its own (RFC 9110, section 7.6.1).
+fn named(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect()
 }
 
 /// Fields of one connection (RFC 9110, section 7.6.1), and the length, which is computed again.

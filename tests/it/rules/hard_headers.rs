@@ -34,6 +34,39 @@ async fn rule_30_trailers_of_one_message_are_not_replayed(store: AnyStore) {
     assert_eq!(names(&replay), ["x-sum"]);
 }
 
+async fn rule_30_what_connection_names_is_not_replayed_as_a_trailer(store: AnyStore) {
+    let app = App::start(layer(&store).build().expect("valid"), async |_| {
+        let mut trailers = HeaderMap::new();
+        trailers.append("x-hop", HeaderValue::from_static("1"));
+        trailers.append("x-sum", HeaderValue::from_static("1"));
+        let body = Full::new(Bytes::from_static(b"data"));
+        let headers = [("connection", "X-Hop"), ("trailer", "x-hop, x-sum")];
+        (headers, Body::new(body.with_trailers(async { Some(Ok(trailers)) }))).into_response()
+    })
+    .await;
+    app.send(keyed("k").header("te", "trailers")).await;
+    let replay = app.send(keyed("k").header("te", "trailers")).await;
+    let names: Vec<_> = replay.trailers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["x-sum"]);
+}
+
+async fn rule_30_what_connection_names_is_not_kept_in_a_tombstone(store: AnyStore) {
+    let app = App::start(layer(&store).build().expect("valid"), async |_| {
+        [
+            ("content-type", "text/event-stream"),
+            ("connection", "etag"),
+            ("etag", "\"1\""),
+            ("location", "/charges/7"),
+        ]
+    })
+    .await;
+    app.send(keyed("k")).await;
+    let replay = app.send(keyed("k")).await;
+    assert_eq!(replay.status, 409);
+    assert_eq!(replay.header("location"), Some("/charges/7"));
+    assert_eq!(replay.header("etag"), None);
+}
+
 async fn rule_32_a_status_of_the_handlers_own_is_not_replayed(store: AnyStore) {
     let app = App::start(layer(&store).build().expect("valid"), async |_| {
         [("idempotency-status", "unstored")]
@@ -71,6 +104,8 @@ async fn rule_01_a_name_that_is_given_twice_is_one_name() {
 
 on_every_store![
     rule_30_trailers_of_one_message_are_not_replayed,
+    rule_30_what_connection_names_is_not_replayed_as_a_trailer,
+    rule_30_what_connection_names_is_not_kept_in_a_tombstone,
     rule_30_a_sensitive_header_is_replayed_as_one,
     rule_32_a_status_of_the_handlers_own_is_not_replayed,
 ];
