@@ -67,13 +67,16 @@ impl Reader {
         Ok(array)
     }
 
-    /// A length of at most five LEB128 bytes.
+    /// A length of at most five LEB128 bytes, and of no more than it needs: a record has one form.
     pub(super) fn len(&mut self) -> Result<usize, InvalidRecord> {
         let mut len = 0_u64;
         for shift in [0, 7, 14, 21, 28] {
             let byte = self.u8()?;
             len |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
+                if byte == 0 && shift > 0 {
+                    break;
+                }
                 return usize::try_from(len).map_err(|_| InvalidRecord::Corrupt);
             }
         }

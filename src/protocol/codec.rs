@@ -109,7 +109,8 @@ impl Record {
                 }
                 Phase::Completed { at: moment, outcome: outcome::decode(reader.take())? }
             }
-            RELEASED => Phase::Released,
+            RELEASED if moment == Timestamp::from_micros(0) => Phase::Released,
+            RELEASED => return Err(InvalidRecord::Corrupt),
             _ => return Err(InvalidRecord::Unsupported),
         };
         if !reader.is_empty() {

@@ -82,6 +82,22 @@ fn a_truncated_record_is_corrupt() {
     }
 }
 
+#[test]
+fn a_record_has_one_form() {
+    let head = golden().encode().slice(..HEADER_LEN);
+    let decode = |phase: u8, moment: u8, rest: &[u8]| {
+        let mut bytes = [&head[..], rest].concat();
+        bytes[1] = phase;
+        bytes[16..24].fill(moment);
+        Record::decode(bytes.into(), Timestamp::NEVER).map(|record| record.phase)
+    };
+    let lease_until = Timestamp::from_micros(u64::from_be_bytes([1; 8]));
+    assert_eq!(decode(1, 1, &[0]), Ok(Phase::InProgress { lease_until }));
+    assert_eq!(decode(1, 1, &[0x80, 0]), Err(InvalidRecord::Corrupt), "no names, in two bytes");
+    assert_eq!(decode(3, 0, &[0]), Ok(Phase::Released));
+    assert_eq!(decode(3, 1, &[0]), Err(InvalidRecord::Corrupt), "a tombstone with a moment");
+}
+
 proptest! {
     #[test]
     fn every_record_survives_the_round_trip(record in records()) {
