@@ -98,6 +98,31 @@ fn a_record_has_one_form() {
     assert_eq!(decode(3, 1, &[0]), Err(InvalidRecord::Corrupt), "a tombstone with a moment");
 }
 
+#[test]
+fn nothing_may_follow_a_record_nor_break_off_in_it() {
+    let released = Record { phase: Phase::Released, ..golden() };
+    let mut bytes = released.encode().to_vec();
+    bytes.push(0);
+    assert_eq!(Record::decode(bytes.into(), Timestamp::NEVER), Err(InvalidRecord::Corrupt));
+
+    let completed = |outcome: &[u8]| {
+        let mut bytes = released.encode().to_vec();
+        bytes[1] = 2;
+        bytes.extend(crc32fast::hash(outcome).to_be_bytes());
+        bytes.extend(outcome);
+        Record::decode(bytes.into(), Timestamp::NEVER).map(|_| ())
+    };
+    assert_eq!(completed(b"\x02\0\xc8\x08etag\x011"), Ok(()));
+    assert_eq!(completed(b"\x02\0\xc8\x08etag\x02\x31"), Err(InvalidRecord::Corrupt));
+    assert_eq!(completed(b"\x02\0\xc8\x0aetag"), Err(InvalidRecord::Corrupt));
+    assert_eq!(completed(b"\x01\0\xc8\0\x04etag"), Err(InvalidRecord::Corrupt));
+    assert_eq!(completed(b"\x03\0\xc8"), Err(InvalidRecord::Unsupported));
+    for (status, reads) in [(99, false), (100, true), (999, true), (1000, false)] {
+        let [high, low] = u16::to_be_bytes(status);
+        assert_eq!(completed(&[2, high, low]).is_ok(), reads, "{status}");
+    }
+}
+
 proptest! {
     #[test]
     fn every_record_survives_the_round_trip(record in records()) {

@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "nothing outside reaches into a test binary")]
 
+mod apply;
 mod codec;
 mod contract;
 mod failover;
@@ -13,3 +14,4 @@ mod reliability_page;
 mod rules;
 mod support;
 mod topology;
+mod values;
