@@ -8,7 +8,7 @@ use super::running::Proof;
 use super::wait::Ticket;
 use super::{Answer, Engine, Held, Rejection, answer};
 use crate::protocol::{Attempt, FenceToken, Found, Grant, Guarantee, Reply, Timestamp};
-use crate::store::{ErrorKind, Operation};
+use crate::store::{ErrorKind, Operation, Store};
 
 impl Engine {
     /// Asks the store for the claim.

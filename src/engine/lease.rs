@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::call::{Chain, GRACE};
 use super::{Engine, Held};
 use crate::protocol::Reply;
+use crate::store::Store;
 
 /// Keeps the leases of everything that runs: one task a runtime for all of them, and none while
 /// nothing runs for longer than its first poll.

@@ -36,7 +36,7 @@ use self::wait::Queues;
 pub(crate) use self::wait::{Place, Ticket, Turn, WaiterLimits};
 use crate::clock::Clock;
 use crate::protocol::{Fingerprint, Found, Guarantee, Outcome, Ran, Slot};
-use crate::store::ErasedStore;
+use crate::store::BoxStore;
 
 /// What a handler's answer says about the operation.
 ///
@@ -99,7 +99,7 @@ pub(crate) enum Settled {
 }
 
 pub(crate) struct Engine {
-    store: Box<dyn ErasedStore>,
+    store: BoxStore,
     clock: Arc<dyn Clock>,
     store_timeout: Duration,
     renewals: Renewals,
@@ -127,7 +127,7 @@ pub(crate) struct Limits {
 
 impl Engine {
     pub(crate) fn new(
-        store: Box<dyn ErasedStore>,
+        store: BoxStore,
         clock: Arc<dyn Clock>,
         store_timeout: Duration,
         limits: &Limits,

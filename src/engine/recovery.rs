@@ -11,7 +11,7 @@ use super::{Conclusion, Engine, Held, Rejection, Run, Terms, supervise};
 use crate::protocol::{
     Attempt, FenceToken, Fields, Found, Guarantee, Nonce, Outcome, Phase, Ran, Reply,
 };
-use crate::store::Operation;
+use crate::store::{Operation, Store};
 
 pub(super) enum Recovered {
     /// The abandoned claim may be taken over.

@@ -9,7 +9,7 @@ use super::wait::Ticket;
 use super::watch::outcome;
 use super::{Answer, Conclusion, Engine, Held, Rejection, Settled, answer};
 use crate::protocol::{Attempt, Found, Guarantee, Ran, Reply};
-use crate::store::{Error, ErrorKind, Operation};
+use crate::store::{Error, ErrorKind, Operation, Store};
 
 /// The longest pause between repeats while the lease is live.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);

@@ -5,7 +5,7 @@ use super::call::{Chain, FIRST_PAUSE, GRACE};
 use super::wait::Ticket;
 use super::{Answer, Engine};
 use crate::protocol::{Attempt, FenceToken, Found, Slot};
-use crate::store::Seen;
+use crate::store::{Seen, Store};
 
 /// How long a store is asked to watch at a time. Then it is asked anew, in case it has forgotten.
 const WATCH: Duration = Duration::from_secs(15);

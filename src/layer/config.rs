@@ -13,7 +13,7 @@ use super::tenant::Tenant;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Engine, Limits, WaiterLimits};
 use crate::protocol::Secret;
-use crate::store::{ErasedStore, Store};
+use crate::store::{BoxStore, Store};
 
 /// Settings of a whole layer; what can differ from route to route is a [`Policy`]. [`build`](Self::build)
 /// makes the layer. The store's type is gone here, so a program that chooses its store when it starts
@@ -32,7 +32,7 @@ use crate::store::{ErasedStore, Store};
 /// ```
 #[derive(Debug)]
 pub struct Builder {
-    store: Box<dyn ErasedStore>,
+    store: BoxStore,
     clock: Arc<dyn Clock>,
     store_timeout: Duration,
     limits: Limits,
@@ -71,7 +71,7 @@ impl IdempotencyLayer {
 impl Builder {
     pub(super) fn new(store: impl Store, tenant: Tenant) -> Self {
         Self {
-            store: Box::new(store),
+            store: BoxStore::new(store),
             clock: Arc::new(SystemClock),
             store_timeout: Duration::from_secs(1),
             limits: Limits {

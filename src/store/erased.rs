@@ -7,8 +7,41 @@ use crate::protocol::{Attempt, Claim, FenceToken, Outcome, Ran, Reply, Slot};
 
 type Answer<'a, T = Reply> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
-/// [`Store`] as an object, so that no type of this crate carries the store's type.
-pub(crate) trait ErasedStore: Send + Sync + fmt::Debug {
+/// A store of whatever type behind a pointer: for programs that choose theirs when they start. A
+/// layer keeps its store in one, so that its own type does not carry the store's.
+///
+/// Each call costs an allocation, which is small beside a trip over a network.
+///
+/// ```
+/// use tower_idempotency::store::BoxStore;
+/// use tower_idempotency::{IdempotencyLayer, MemoryStore, Tenant};
+///
+/// # let small = true;
+/// let store = match small {
+///     true => BoxStore::new(MemoryStore::new().max_records(1000)),
+///     false => BoxStore::new(std::sync::Arc::new(MemoryStore::new())),
+/// };
+/// let layer = IdempotencyLayer::new(store, Tenant::single());
+/// # let _ = layer;
+/// ```
+pub struct BoxStore(Box<dyn ErasedStore>);
+
+impl BoxStore {
+    /// This store behind a pointer.
+    pub fn new(store: impl Store) -> Self {
+        Self(Box::new(store))
+    }
+}
+
+impl fmt::Debug for BoxStore {
+    /// That of the store.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// [`Store`] as an object.
+trait ErasedStore: Send + Sync + fmt::Debug {
     fn begin<'a>(&'a self, attempt: &'a Attempt, within: Duration) -> Answer<'a>;
     fn renew<'a>(&'a self, claim: &'a Claim, within: Duration) -> Answer<'a>;
     fn complete<'a>(
@@ -75,5 +108,47 @@ impl<S: Store> ErasedStore for S {
         within: Duration,
     ) -> Answer<'a> {
         Box::pin(Store::resolve(self, slot, fence, outcome, retention, within))
+    }
+}
+
+impl Store for BoxStore {
+    async fn begin(&self, attempt: &Attempt, within: Duration) -> Result<Reply, Error> {
+        self.0.begin(attempt, within).await
+    }
+    async fn renew(&self, claim: &Claim, within: Duration) -> Result<Reply, Error> {
+        self.0.renew(claim, within).await
+    }
+    async fn complete(
+        &self,
+        claim: &Claim,
+        outcome: &Outcome,
+        within: Duration,
+    ) -> Result<Reply, Error> {
+        self.0.complete(claim, outcome, within).await
+    }
+    async fn release(
+        &self,
+        attempt: &Attempt,
+        ran: Ran,
+        tombstone: Duration,
+        within: Duration,
+    ) -> Result<Reply, Error> {
+        self.0.release(attempt, ran, tombstone, within).await
+    }
+    async fn look(&self, slot: Slot, within: Duration) -> Result<Seen, Error> {
+        self.0.look(slot, within).await
+    }
+    async fn watch(&self, slot: Slot, fence: FenceToken, within: Duration) -> Result<Seen, Error> {
+        self.0.watch(slot, fence, within).await
+    }
+    async fn resolve(
+        &self,
+        slot: Slot,
+        fence: FenceToken,
+        outcome: &Outcome,
+        retention: Duration,
+        within: Duration,
+    ) -> Result<Reply, Error> {
+        self.0.resolve(slot, fence, outcome, retention, within).await
     }
 }

@@ -95,7 +95,7 @@ pub mod redis;
 use std::fmt;
 use std::time::Duration;
 
-pub(crate) use self::erased::ErasedStore;
+pub use self::erased::BoxStore;
 pub use self::error::{Effect, Error, ErrorKind, Operation};
 pub use self::memory::MemoryStore;
 #[cfg(feature = "near-cache")]
