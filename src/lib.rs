@@ -74,6 +74,7 @@
 //! | feature | default | what |
 //! |---|---|---|
 //! | `axum` | yes | matched routes, original paths of nested routers, the [`RunningClaim`] extractor |
+//! | `conformance` | no | the store contract as a suite of tests, for stores of your own |
 //! | `json` | no | fingerprints of canonical JSON |
 //! | `near-cache` | no | a cache in front of a store, so that a storm of replays costs the store nothing |
 //! | `redis` | no | the Redis store, on one server |
@@ -89,6 +90,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod engine;
 pub mod layer;
 pub mod problems;

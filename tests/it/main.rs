@@ -4,7 +4,6 @@
 
 mod apply;
 mod codec;
-mod contract;
 mod failover;
 mod faults;
 mod linearizability;
