@@ -1,0 +1,226 @@
+//! What can happen next: to the store, to the messages, and to each attempt by the engine's rules.
+
+use crate::defect::Defect;
+use crate::engine;
+use crate::state::{Phase, Stage, State};
+use crate::step::{Action, Step};
+use crate::store::{Answer, Call, Called, Store};
+use crate::variant::{Durable, Fault, Variant};
+
+pub struct World {
+    pub variant: Variant,
+    pub store: Store,
+}
+
+impl World {
+    pub fn new(variant: Variant) -> Self {
+        Self { variant, store: Store::new(variant) }
+    }
+
+    /// All that can happen in a state.
+    pub fn steps(&self, state: &State, out: &mut Vec<Step>) {
+        for by in 0..self.variant.attempts {
+            if state.tries[by].step == Stage::Idle {
+                // Attempts that have not arrived are all alike: they arrive in order.
+                self.arrive(state, by, out);
+                break;
+            }
+            engine::steps(self, state, by, out);
+            self.messages(state, by, out);
+        }
+        self.time(state, out);
+        self.faults(state, out);
+        for step in out {
+            step.after = step.after.normal();
+        }
+    }
+
+    fn arrive(&self, state: &State, by: usize, out: &mut Vec<Step>) {
+        let mut after = *state;
+        let item = &mut after.tries[by];
+        item.step = Stage::Asking;
+        item.begins = true;
+        item.live = self.variant.timed;
+        out.push(Step::new(Action::Arrive(by), after));
+        if self.variant.fault == Fault::OtherBody && !state.tries.iter().any(|item| item.odd) {
+            after.tries[by].odd = true;
+            out.push(Step::new(Action::ArriveOdd(by), after));
+        }
+    }
+
+    /// Copies of the calls of an attempt arrive, are late or are lost.
+    fn messages(&self, state: &State, by: usize, out: &mut Vec<Step>) {
+        let item = &state.tries[by];
+        let mut lose = |name, forget: fn(&mut crate::state::Try)| {
+            let mut after = *state;
+            forget(&mut after.tries[by]);
+            out.push(Step::new(Action::Lose(by, name), after));
+        };
+        if item.renews {
+            lose("renew", |item| item.renews = false);
+        }
+        if item.completes {
+            lose("complete", |item| item.completes = false);
+        }
+        if item.releases {
+            lose("release", |item| item.releases = false);
+        }
+        if item.begins {
+            self.deliver(state, by, Call::Begin, out);
+        }
+        if item.renews {
+            self.deliver(state, by, Call::Renew, out);
+        }
+        if item.completes {
+            self.deliver(state, by, Call::Complete, out);
+        }
+        if item.releases {
+            self.deliver(state, by, Call::Release, out);
+        }
+        if let Stage::Resolving(asked) = item.step {
+            self.deliver(state, by, Call::Resolve(asked), out);
+        }
+        let awaited = matches!(item.step, Stage::Asking | Stage::Cancelling);
+        let waits = matches!(item.step, Stage::Freeing { .. }) && item.lost;
+        if !item.late
+            && (item.begins || awaited || waits)
+            && !self.variant.has(Defect::NoDeadlineNoCancel)
+        {
+            out.push(self.deadline(state, by));
+        }
+    }
+
+    /// The deadline of `begin` passes; what still arrives of it does nothing.
+    fn deadline(&self, state: &State, by: usize) -> Step {
+        let mut after = *state;
+        after.tries[by].late = true;
+        let mut called = None;
+        if after.tries[by].begins {
+            let late = self.store.call(&after, by, Call::Begin);
+            assert_eq!(late.answer, Answer::Late, "apply keeps the deadline");
+            after.tries[by].begins = false;
+            called = Some(late);
+        }
+        Step { called, ..Step::new(Action::Deadline(by), after) }
+    }
+
+    fn deliver(&self, state: &State, by: usize, call: Call, out: &mut Vec<Step>) {
+        let called = self.store.call(state, by, call);
+        let mut base = *state;
+        base.slot = called.left;
+        if let Answer::New { token, .. } = called.answer {
+            base.ghost.orders += 1;
+            base.ghost.top = base.ghost.top.max(token);
+        }
+        if base.slot != state.slot || !matches!(call, Call::Resolve(_)) && base != *state {
+            out.push(Step { called: Some(called), ..Step::new(Action::Reach(by), base) });
+        }
+        let acknowledged = self.is_durable(call);
+        if !acknowledged || self.variant.has(Defect::ShortfallIgnored) {
+            engine::answered(self, &base, &called, out);
+        }
+        if acknowledged {
+            let mut base = base;
+            base.replica = base.slot;
+            engine::answered(self, &base, &called, out);
+        }
+    }
+
+    /// Whether a call is answered only once the replica has what it did.
+    fn is_durable(&self, call: Call) -> bool {
+        match self.variant.fault {
+            Fault::FailOver(Durable::All) => true,
+            Fault::FailOver(Durable::Begins) => call == Call::Begin,
+            _ => false,
+        }
+    }
+
+    fn time(&self, state: &State, out: &mut Vec<Step>) {
+        for by in 0..self.variant.attempts {
+            if state.tries[by].live {
+                let mut after = *state;
+                after.tries[by].live = false;
+                out.push(Step::new(Action::LocalEnd(by), after));
+            }
+        }
+        let Some(kept) = state.slot else { return };
+        let mut after = *state;
+        let known = state.tries[usize::from(kept.owner)].live;
+        if kept.phase == Phase::Live && (!known || self.variant.has(Defect::LeaseByClientClock)) {
+            let lapsed = crate::state::Kept { phase: Phase::Lapsed, ..kept };
+            after.slot = Some(lapsed).filter(|_| !self.variant.has(Defect::LeaseIsExpiry));
+            out.push(Step::new(Action::Lapse, after));
+        }
+        if self.variant.fault == Fault::Expiry {
+            self.expiry(state, out);
+        }
+    }
+
+    fn expiry(&self, state: &State, out: &mut Vec<Step>) {
+        let Some(kept) = state.slot else { return };
+        if kept.expired || self.variant.has(Defect::PurgeUnexpired) {
+            let after = State { slot: None, ..*state };
+            out.push(Step::new(Action::Purge, after));
+        }
+        let owner = &state.tries[usize::from(kept.owner)];
+        let short = self.variant.has(Defect::ShortTombstone);
+        let allowed = match kept.phase {
+            Phase::Live => false,
+            Phase::Lapsed | Phase::Completed(_) => true,
+            // A tombstone outlives the deadlines of its attempt's calls.
+            Phase::Released => owner.late || short,
+        };
+        if kept.expired || !allowed {
+            return;
+        }
+        let mut after = *state;
+        after.slot = Some(crate::state::Kept { expired: true, ..kept });
+        if kept.phase == Phase::Released {
+            if !short {
+                let owner = &mut after.tries[usize::from(kept.owner)];
+                (owner.begins, owner.renews, owner.releases) = (false, false, false);
+            }
+        } else {
+            // The key is free again by right.
+            after.ghost.runs = 0;
+            after.ghost.told = None;
+            after.ghost.stored = None;
+            after.tries.iter_mut().for_each(|item| item.counted = false);
+        }
+        out.push(Step::new(Action::Expire, after));
+    }
+
+    fn faults(&self, state: &State, out: &mut Vec<Step>) {
+        let mut lose = |action, slot| {
+            let after = State { slot, losses: state.losses + 1, ..*state };
+            out.push(Step::new(action, after));
+        };
+        match self.variant.fault {
+            Fault::Eviction if state.losses == 0 && state.slot.is_some() => {
+                lose(Action::Evict, None);
+            }
+            Fault::Restart if state.losses == 0 && state.slot.is_some() => {
+                lose(Action::Restart, None);
+                let broken = out.last_mut().expect("it was just pushed");
+                for item in &mut broken.after.tries {
+                    item.lost |= item.step == Stage::Asking;
+                    (item.begins, item.renews) = (false, false);
+                    (item.completes, item.releases) = (false, false);
+                }
+            }
+            Fault::FailOver(_) if state.replica != state.slot => {
+                if state.losses == 0 {
+                    lose(Action::FailOver, state.replica);
+                }
+                let after = State { replica: state.slot, ..*state };
+                out.push(Step::new(Action::Replicate, after));
+            }
+            Fault::ClockBack if !state.clock_back => {
+                let after = State { clock_back: true, ..*state };
+                out.push(Step::new(Action::ClockBack, after));
+            }
+            _ => {}
+        }
+    }
+}
+
