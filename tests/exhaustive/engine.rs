@@ -103,12 +103,14 @@ fn run(variant: &Variant, state: &State, by: usize, out: &mut Vec<Step>) {
         after = *state;
     }
     if item.step == Stage::Running {
-        let (token, _, owner) = state.ghost.fenced;
-        if item.token > token || item.token == token && owner == number {
+        let (token, last, owner) = state.ghost.fenced;
+        let accepted = item.token > token || item.token == token && owner == number;
+        if accepted {
             after.ghost.fenced = (item.token, item.order, number);
         }
         after.tries[by].step = Stage::Effected;
-        out.push(Step::new(Action::Effect(by), after));
+        let effect = Some((accepted, item.order >= last));
+        out.push(Step { effect, ..Step::new(Action::Effect(by), after) });
         if variant.release {
             let mut after = *state;
             after.ghost.runs -= u8::from(item.counted);
@@ -132,18 +134,15 @@ fn started(state: &State, by: usize) -> State {
     let item = &mut after.tries[by];
     item.step = Stage::Running;
     item.started = true;
-    item.counted = true;
-    after.ghost.runs += 1;
+    item.counted = !item.old;
+    after.ghost.runs += u8::from(item.counted);
     after
 }
 
 fn unstored(variant: &Variant, state: &State, by: usize) -> State {
     let mut after = *state;
-    after.tries[by].step = if variant.has(Defect::CancelAfterStart) {
-        Stage::Cancelling
-    } else {
-        Stage::KeepingLate
-    };
+    after.tries[by].step =
+        if variant.has(Defect::CancelAfterStart) { Stage::Cancelling } else { Stage::KeepingLate };
     after
 }
 
@@ -173,15 +172,15 @@ fn tell(step: Step, by: usize, outcome: OutcomeId) -> Step {
 /// The attempt gets the answer to its call.
 pub fn answered(world: &World, base: &State, called: &Called, out: &mut Vec<Step>) {
     let by = called.by;
-    let step =
-        Step { called: Some(*called), ..Step::new(Action::Answered(by), *base) };
+    let step = Step { called: Some(*called), ..Step::new(Action::Answered(by), *base) };
     match (base.tries[by].step, called.call) {
         (_, _) if called.answer == Answer::Late => {}
         (Stage::Asking, Call::Begin) => begun(world, step, called, out),
         (Stage::Confirming, Call::Renew) => {
             let mut step = step;
             if called.answer == Answer::Applied {
-                step.after = started(base, by);
+                step.after.tries[by].old = false;
+                step.after = started(&step.after, by);
                 step.after.tries[by].live = world.variant.timed;
             } else {
                 step.after.tries[by].step = Stage::Cancelling;
@@ -194,8 +193,7 @@ pub fn answered(world: &World, base: &State, called: &Called, out: &mut Vec<Step
             out.push(step);
         }
         (Stage::Keeping, Call::Complete) => kept(world, step, called, out),
-        (Stage::KeepingLate, Call::Complete)
-        | (Stage::Cancelling, Call::Release) => {
+        (Stage::KeepingLate, Call::Complete) | (Stage::Cancelling, Call::Release) => {
             let mut step = step;
             step.after.tries[by].step = Stage::Done;
             out.push(step);

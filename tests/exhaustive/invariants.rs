@@ -2,11 +2,10 @@
 
 use tower_idempotency::protocol::Guarantee;
 
-use crate::defect::Defect;
 use crate::state::{Kept, Phase, Stage, State};
 use crate::step::{Action, Step};
 use crate::store::{Answer, Call, Called};
-use crate::variant::{Durable, Fault, Variant};
+use crate::variant::{Fault, Variant};
 
 /// A step and where it starts from.
 pub struct Taken<'a> {
@@ -108,8 +107,9 @@ fn no_live_takeover(taken: &Taken<'_>) -> bool {
     let live = |kept: &Kept| kept.phase == Phase::Live;
     if let Some(called) = &taken.step.called
         && let Some(new) = claimed(called)
-        && (unexpired(called.found).is_some_and(|found| live(&found))
-            || u32::from(new.number) > taken.variant.max_attempts)
+        && let Some(found) = unexpired(called.found)
+        && (live(&found)
+            || found.phase == Phase::Lapsed && u32::from(new.number) > taken.variant.max_attempts)
     {
         return false;
     }
@@ -124,12 +124,7 @@ fn no_live_takeover(taken: &Taken<'_>) -> bool {
 }
 
 fn effects_in_order(taken: &Taken<'_>) -> bool {
-    let Action::Effect(by) = taken.step.action else { return true };
-    let (_, last, _) = taken.before.ghost.fenced;
-    let order = taken.before.tries[by].order;
-    let accepted = taken.step.after.ghost.fenced.1 == order;
-    // It may refuse what comes out of order, and has to accept all else.
-    accepted == (order >= last)
+    taken.step.effect.is_none_or(|(accepted, in_order)| accepted == in_order)
 }
 
 fn mismatch_is_harmless(taken: &Taken<'_>) -> bool {
@@ -167,7 +162,9 @@ fn stored_is_stored(taken: &Taken<'_>) -> bool {
 fn no_start_without_claim(taken: &Taken<'_>) -> bool {
     let pairs = taken.before.tries.iter().zip(&taken.step.after.tries);
     let started = |before: Stage, after: Stage| after == Stage::Running && before != after;
-    pairs.filter(|(before, after)| started(before.step, after.step)).all(|(_, after)| after.order > 0)
+    pairs
+        .filter(|(before, after)| started(before.step, after.step))
+        .all(|(_, after)| after.order > 0)
 }
 
 fn repeats_are_harmless(taken: &Taken<'_>) -> bool {
@@ -231,17 +228,4 @@ fn no_cancel_after_start(taken: &Taken<'_>) -> bool {
     let Action::Release(by) = taken.step.action else { return true };
     let item = &taken.before.tries[by];
     item.step != Stage::Cancelling || !item.started
-}
-
-impl Variant {
-    /// Whether an outcome that was answered as stored may be gone later.
-    pub fn loses_outcomes(&self) -> bool {
-        match self.fault {
-            Fault::Eviction | Fault::Restart => true,
-            Fault::FailOver(durable) => {
-                durable != Durable::All || self.has(Defect::ShortfallIgnored)
-            }
-            _ => false,
-        }
-    }
 }

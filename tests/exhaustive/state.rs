@@ -69,6 +69,8 @@ pub struct Try {
     pub started: bool,
     /// Its run counts as one that may have effects.
     pub counted: bool,
+    /// Its claim is from before the slot was free again by right.
+    pub old: bool,
     pub crashed: bool,
     /// Its client has gone.
     pub gone: bool,
@@ -104,7 +106,9 @@ pub enum Stage {
     /// Stores the outcome in the background; the client has been answered.
     KeepingLate,
     /// Gives the claim back.
-    Freeing { maybe: bool },
+    Freeing {
+        maybe: bool,
+    },
     /// Never starts; frees the slot once no copy of its `begin` can land (rule C5).
     Cancelling,
     /// The hook is asked about the claim.

@@ -51,11 +51,13 @@ pub struct Step {
     pub called: Option<Called>,
     /// A client is told this outcome.
     pub told: Option<(usize, OutcomeId)>,
+    /// Whether a fenced resource accepted the effect, and whether it was its turn.
+    pub effect: Option<(bool, bool)>,
 }
 
 impl Step {
     pub const fn new(action: Action, after: State) -> Self {
-        Self { action, after, called: None, told: None }
+        Self { action, after, called: None, told: None, effect: None }
     }
 }
 

@@ -202,13 +202,7 @@ impl Store {
         }
     }
 
-    fn spoil_begin(
-        &self,
-        found: Option<&Record>,
-        attempt: &mut Attempt,
-        state: &State,
-        by: usize,
-    ) {
+    fn spoil_begin(&self, found: Option<&Record>, attempt: &mut Attempt, state: &State, by: usize) {
         let Some(record) = found else { return };
         let own = record.nonce == attempt.nonce && matches!(record.phase, Held::InProgress { .. });
         match self.variant.defect {

@@ -17,6 +17,8 @@ pub struct Variant {
     pub renew: bool,
     /// Local deadlines are in the model: a lease lapses only after its worker knows (rule C3).
     pub timed: bool,
+    /// Leases may be shorter than the time in which a `begin` may still arrive.
+    pub short_lease: bool,
     pub fault: Fault,
     pub defect: Option<Defect>,
 }
@@ -63,6 +65,7 @@ pub const AT_MOST_ONCE: Variant = Variant {
     release: false,
     renew: true,
     timed: false,
+    short_lease: false,
     fault: Fault::None,
     defect: None,
 };
@@ -83,12 +86,20 @@ impl Variant {
         Self { fault, ..self }
     }
 
+    pub const fn max_attempts(self, max_attempts: u32) -> Self {
+        Self { max_attempts, ..self }
+    }
+
     pub const fn release(self) -> Self {
         Self { release: true, ..self }
     }
 
     pub const fn timed(self) -> Self {
         Self { timed: true, ..self }
+    }
+
+    pub const fn short_lease(self) -> Self {
+        Self { short_lease: true, ..self }
     }
 
     pub const fn seeded(self, defect: Defect) -> Self {

@@ -4,7 +4,7 @@ use crate::defect::Defect;
 use crate::engine;
 use crate::state::{Phase, Stage, State};
 use crate::step::{Action, Step};
-use crate::store::{Answer, Call, Called, Store};
+use crate::store::{Answer, Call, Store};
 use crate::variant::{Durable, Fault, Variant};
 
 pub struct World {
@@ -56,6 +56,9 @@ impl World {
             forget(&mut after.tries[by]);
             out.push(Step::new(Action::Lose(by, name), after));
         };
+        if item.begins && self.variant.has(Defect::NoDeadlineNoCancel) {
+            lose("begin", |item| item.begins = false);
+        }
         if item.renews {
             lose("renew", |item| item.renews = false);
         }
@@ -82,8 +85,9 @@ impl World {
         }
         let awaited = matches!(item.step, Stage::Asking | Stage::Cancelling);
         let waits = matches!(item.step, Stage::Freeing { .. }) && item.lost;
+        let owns = state.slot.is_some_and(|kept| usize::from(kept.owner) == by);
         if !item.late
-            && (item.begins || awaited || waits)
+            && (item.begins || awaited || waits || owns)
             && !self.variant.has(Defect::NoDeadlineNoCancel)
         {
             out.push(self.deadline(state, by));
@@ -146,7 +150,11 @@ impl World {
         let Some(kept) = state.slot else { return };
         let mut after = *state;
         let known = state.tries[usize::from(kept.owner)].live;
-        if kept.phase == Phase::Live && (!known || self.variant.has(Defect::LeaseByClientClock)) {
+        let timely = state.tries[usize::from(kept.owner)].late || self.variant.short_lease;
+        if kept.phase == Phase::Live
+            && timely
+            && (!known || self.variant.has(Defect::LeaseByClientClock))
+        {
             let lapsed = crate::state::Kept { phase: Phase::Lapsed, ..kept };
             after.slot = Some(lapsed).filter(|_| !self.variant.has(Defect::LeaseIsExpiry));
             out.push(Step::new(Action::Lapse, after));
@@ -164,28 +172,26 @@ impl World {
         }
         let owner = &state.tries[usize::from(kept.owner)];
         let short = self.variant.has(Defect::ShortTombstone);
-        let allowed = match kept.phase {
-            Phase::Live => false,
-            Phase::Lapsed | Phase::Completed(_) => true,
-            // A tombstone outlives the deadlines of its attempt's calls.
-            Phase::Released => owner.late || short,
-        };
+        // Records and tombstones outlive the deadlines of their attempt's calls.
+        let allowed = kept.phase != Phase::Live && (owner.late || short);
         if kept.expired || !allowed {
             return;
         }
         let mut after = *state;
         after.slot = Some(crate::state::Kept { expired: true, ..kept });
-        if kept.phase == Phase::Released {
-            if !short {
-                let owner = &mut after.tries[usize::from(kept.owner)];
-                (owner.begins, owner.renews, owner.releases) = (false, false, false);
-            }
-        } else {
+        if !short {
+            let owner = &mut after.tries[usize::from(kept.owner)];
+            (owner.begins, owner.renews) = (false, false);
+            (owner.completes, owner.releases) = (false, false);
+        }
+        if kept.phase != Phase::Released {
             // The key is free again by right.
             after.ghost.runs = 0;
             after.ghost.told = None;
             after.ghost.stored = None;
-            after.tries.iter_mut().for_each(|item| item.counted = false);
+            for item in after.tries.iter_mut().filter(|item| item.order > 0) {
+                (item.counted, item.old) = (false, true);
+            }
         }
         out.push(Step::new(Action::Expire, after));
     }
@@ -223,4 +229,3 @@ impl World {
         }
     }
 }
-
