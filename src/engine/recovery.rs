@@ -41,7 +41,12 @@ impl Engine {
         let refused = match self.look_again(attempt, lapsed.fence).await {
             Err(refused) => refused,
             Ok(()) => match self.ask(&question, asking, recover, lapsed).await {
-                Finding::Rerun => return Recovered::Rerun(question),
+                // Only while the claim is still there: its number alone does not name it, since one
+                // that has executed nothing gives its number back.
+                Finding::Rerun => match self.look_again(attempt, lapsed.fence).await {
+                    Ok(()) => return Recovered::Rerun(question),
+                    Err(refused) => refused,
+                },
                 Finding::Outcome(outcome) => self.resolve(attempt, lapsed.fence, outcome).await,
                 Finding::Unknown => self.unknown(attempt, lapsed).await,
             },

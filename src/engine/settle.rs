@@ -85,7 +85,10 @@ impl Engine {
         if held.is_live() {
             return None;
         }
-        let seen = self.look(held.slot()).await?;
+        let Some(seen) = self.look(held.slot()).await else {
+            // Which answer stands is what the next request is told.
+            return Some(Answer::Reject(Rejection::unavailable()));
+        };
         outcome(&seen, held.claim.attempt())
             .filter(|answer| !matches!(answer, Answer::Replay(stored, _) if stored == own))
     }

@@ -109,6 +109,23 @@ async fn rule_23_a_hook_that_says_rerun_says_so_of_one_claim_only() {
 }
 
 #[tokio::test]
+async fn rule_23_a_hook_that_says_rerun_does_not_speak_of_a_later_claim_of_the_same_number() {
+    let store = AnyStore::memory();
+    let gate = Gate::default();
+    let app = numbered(layer_with(&store, gate.policy(Recovery::Rerun))).await;
+    let first = abandoned(&store, &keyed("k")).await;
+    let asks = app.in_background(&keyed("k"));
+    eventually(|| gate.asked() == 1).await;
+    // Its worker comes back and has executed nothing; the next begins as attempt 1 again and dies.
+    let within = Duration::from_secs(1);
+    store.release(&first, Ran::No, within, within).await.expect("it is released");
+    abandoned(&store, &keyed("k")).await;
+    gate.open.notify_one();
+    asks.await.expect("an answer").is_refused(409, "outcome-unknown");
+    assert_eq!(app.runs(), 0);
+}
+
+#[tokio::test]
 async fn rule_14_what_became_of_a_key_while_the_hook_ran_is_told_to_the_same_request_only() {
     let store = AnyStore::memory();
     let gate = Gate::default();
@@ -124,6 +141,34 @@ async fn rule_14_what_became_of_a_key_while_the_hook_ran_is_told_to_the_same_req
     store.completed(&another, &response(200, "of another request")).await;
     gate.open.notify_one();
     asks.await.expect("an answer").is_refused(422, "key-reused");
+}
+
+#[tokio::test]
+async fn rule_24_a_worker_that_cannot_look_whether_its_claim_was_resolved_gives_no_answer() {
+    let inner = AnyStore::memory();
+    let store = FaultyStore::new(&inner);
+    store.fault(Operation::Renew, Fault::Fails(ErrorKind::Unreachable));
+    store.fault(Operation::Look, Fault::Fails(ErrorKind::Unreachable));
+    let go = Arc::new(Notify::new());
+    let gate = Arc::clone(&go);
+    let policy = Policy::new().lease(Duration::from_millis(50));
+    let frozen = App::start(layer_with(&store, policy), move |_| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.notified().await;
+            "the worker's"
+        }
+    })
+    .await;
+    let worker = frozen.in_background(&keyed("k"));
+    eventually(|| frozen.runs() == 1).await;
+    pause(100).await;
+    let hook = Policy::new().on_abandoned(async |_| known());
+    let resolved = numbered(layer_with(&inner, hook)).await.send(keyed("k")).await;
+    go.notify_one();
+    worker.await.expect("an answer").is_refused(503, "store-unavailable");
+    store.recover();
+    frozen.send(keyed("k")).await.is_replay_of(&resolved);
 }
 
 #[tokio::test]
