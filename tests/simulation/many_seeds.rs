@@ -1,0 +1,109 @@
+//! As many seeds as fit in a time; each runs twice.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tower_idempotency::clock::{Clock as _, SystemClock};
+
+use crate::counters::Counters;
+use crate::defects::Defect;
+use crate::plan::END;
+use crate::seed::{Verdict, run_seed};
+
+/// Of all answers and broken connections, so many in a thousand may be refusals or unknown.
+const TOO_MANY_REFUSED: u64 = 600;
+
+/// What came of many seeds.
+#[derive(Default)]
+struct Tally {
+    seeds: u64,
+    counters: Counters,
+    failures: Vec<String>,
+}
+
+#[test]
+fn every_invariant_holds_for_as_many_seeds_as_fit_in_the_time() {
+    crate::quiet_panics();
+    let seconds = setting("SIMULATION_SECONDS").unwrap_or(120);
+    let base = setting("SIMULATION_BASE").unwrap_or_else(random);
+    println!("base seed {base}; SIMULATION_BASE={base} repeats it");
+    let tally = run_for(Duration::from_secs(seconds), base);
+    report(&tally, seconds);
+    if let Some(failure) = tally.failures.first() {
+        panic!("{failure}");
+    }
+    let missing = tally.counters.missing();
+    assert!(missing.is_empty(), "never happened, so nothing is known about it: {missing:?}");
+    let (refused, answers) = refused(&tally.counters);
+    assert!(
+        refused * 1000 <= answers * TOO_MANY_REFUSED,
+        "{refused} of {answers} requests were refused or left in doubt: that is no protection"
+    );
+}
+
+fn run_for(time: Duration, base: u64) -> Tally {
+    let next = AtomicU64::new(0);
+    let stop = AtomicBool::new(false);
+    let tally = Mutex::new(Tally::default());
+    let begun = SystemClock.monotonic();
+    let threads = setting("SIMULATION_THREADS").unwrap_or_else(|| {
+        std::thread::available_parallelism().map_or(2, |count| count.get() as u64)
+    });
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) && SystemClock.monotonic() - begun < time {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    // Half of the seeds are the same every time.
+                    let seed =
+                        if number % 2 == 0 { number / 2 } else { base.wrapping_add(number / 2) };
+                    let verdict = run_seed(seed, Defect::None, true);
+                    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+                    tally.seeds += 1;
+                    match verdict {
+                        Verdict::Holds(counters) => tally.counters.merge(&counters),
+                        Verdict::Fails(report) => {
+                            tally.failures.push(report);
+                            stop.store(true, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    tally.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn report(tally: &Tally, seconds: u64) {
+    let Tally { seeds, counters, .. } = tally;
+    let hours = seeds * END / 3_600_000;
+    let (refused, answers) = refused(counters);
+    println!("{seeds} seeds in {seconds} s, each twice: {} a minute", seeds * 60 / seconds.max(1));
+    println!("{hours} hours of virtual time, without the second runs");
+    println!("{} requests; refused or in doubt {refused} of {answers}", counters.get("requests"));
+    println!("{counters}");
+}
+
+/// Requests that were refused, left in doubt or cut off, and all of them.
+fn refused(counters: &Counters) -> (u64, u64) {
+    let refused = [
+        "store-unavailable answers",
+        "in-progress answers",
+        "outcome-unknown answers",
+        "too-many-in-flight answers",
+        "too-many-waiters answers",
+        "connections refused",
+        "clients that went away",
+    ];
+    (refused.iter().map(|name| counters.get(name)).sum(), counters.get("requests"))
+}
+
+pub fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
+}
+
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish() >> 20
+}

@@ -1,0 +1,190 @@
+//! Everything that is not a process: time, randomness, messages, the store, the clients, the ledger.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tower_idempotency::protocol::{Attempt, IdempotencyKey, KeySyntax, Slot};
+
+use super::client::Client;
+use super::counters::Counters;
+use super::event::{Event, Queue};
+use super::faults::{self, Path};
+use super::history::{History, Request};
+use super::network::{Fate, Network};
+use super::plan::{ANSWERED, END, FAULTS_END, HEALED, Plan, ROOMS};
+use super::rng::Rng;
+use super::store_server::{Store, StoreClock};
+use super::trace::Trace;
+
+/// One thread uses it; the lock is there because services have to be `Send`.
+pub type Shared = Arc<Mutex<World>>;
+
+pub fn lock(world: &Shared) -> MutexGuard<'_, World> {
+    world.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Who sent a `begin`.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender {
+    /// In the order of appearance, since nonces differ from run to run.
+    pub name: usize,
+    pub server: usize,
+    pub incarnation: u32,
+    pub key: Option<usize>,
+}
+
+pub struct World {
+    pub now: u64,
+    pub plan: Plan,
+    pub rng: Rng,
+    queue: Queue,
+    pub network: Network,
+    pub store: Store,
+    pub clients: Vec<Client>,
+    pub history: History,
+    pub counters: Counters,
+    pub trace: Trace,
+    /// By nonce.
+    pub attempts: HashMap<[u8; 16], Sender>,
+    /// The claims under which a handler started: slot and fence.
+    pub started: BTreeSet<([u8; 32], u64)>,
+    /// The keys of slots, as far as they are known.
+    pub slots: BTreeMap<[u8; 32], usize>,
+    /// The current incarnation of each server, and whether it is up.
+    pub servers: Vec<(u32, bool)>,
+}
+
+impl World {
+    pub fn new(plan: Plan) -> Self {
+        let mut rng = Rng::new(plan.seed);
+        let clock = StoreClock::new(rng.between(980, 1_020));
+        let mut queue = Queue::default();
+        for (at, fault) in faults::schedule(&plan, &mut rng) {
+            queue.push(at, rng.next(), Event::Fault(fault));
+        }
+        for client in 0..plan.clients.len() {
+            queue.push(rng.between(1, FAULTS_END - 300), rng.next(), Event::Send { client });
+        }
+        for key in 0..plan.keys.len() {
+            queue.push(HEALED + rng.below(20), rng.next(), Event::Probe { key });
+        }
+        for server in 0..plan.servers {
+            queue.push(ROOMS, rng.next(), Event::Crowd { server });
+        }
+        queue.push(END, 0, Event::End);
+        let clients = plan.clients.iter().map(|&(key, variant)| Client::new(key, variant));
+        let mut world = Self {
+            now: 0,
+            queue,
+            network: Network::new(plan.servers),
+            store: Store::new(clock),
+            clients: clients.collect(),
+            history: History::default(),
+            counters: Counters::default(),
+            trace: Trace::default(),
+            attempts: HashMap::new(),
+            started: BTreeSet::new(),
+            slots: BTreeMap::new(),
+            servers: vec![(0, false); plan.servers],
+            rng,
+            plan,
+        };
+        for key in 0..world.plan.keys.len() {
+            let slot = world.slot(key);
+            world.slots.insert(*slot.as_bytes(), key);
+        }
+        world
+    }
+
+    pub fn push(&mut self, at: u64, event: Event) {
+        let tie = self.rng.next();
+        self.queue.push(at, tie, event);
+    }
+
+    pub fn next_at(&self) -> Option<u64> {
+        self.queue.next_at()
+    }
+
+    /// The next event; its time is now.
+    pub fn pop(&mut self) -> Option<Event> {
+        let (at, event) = self.queue.pop()?;
+        // A server that was ahead can have sent something that is due by now.
+        self.now = self.now.max(at);
+        Some(event)
+    }
+
+    pub fn count(&mut self, name: &'static str) {
+        self.counters.add(name);
+    }
+
+    pub fn note(&mut self, key: Option<usize>, text: String) {
+        self.trace.add(self.now, key, text);
+    }
+
+    /// The same, on a server that can be ahead.
+    pub fn note_at(&mut self, at: u64, key: Option<usize>, text: String) {
+        self.trace.add(at, key, text);
+    }
+
+    /// The slot of a key.
+    pub fn slot(&self, key: usize) -> Slot {
+        let key = &self.plan.keys[key];
+        let name = IdempotencyKey::parse(key.name.as_bytes(), &KeySyntax::either());
+        let name = name.expect("a key");
+        Slot::derive(None, key.tenant, "POST", Some(key.route.path), &name)
+    }
+
+    pub fn key_of(&self, slot: Slot) -> Option<usize> {
+        self.slots.get(slot.as_bytes()).copied()
+    }
+
+    /// Whether faults still happen.
+    pub const fn is_calm(&self) -> bool {
+        self.now >= FAULTS_END
+    }
+
+    /// The fate of a message that is sent now.
+    pub fn fate(&mut self, way: (usize, Path)) -> Option<Fate> {
+        self.fate_at(self.now, way)
+    }
+
+    pub fn fate_at(&mut self, now: u64, (server, path): (usize, Path)) -> Option<Fate> {
+        let fate = self.network.fate(&self.plan, &mut self.rng, now, (server, path))?;
+        if fate.late {
+            self.count("late deliveries");
+        }
+        if fate.again.is_some() {
+            self.count("messages sent twice");
+        }
+        Some(fate)
+    }
+
+    /// Remembers who made an attempt.
+    pub fn made(&mut self, attempt: &Attempt, server: usize, incarnation: u32) {
+        let name = self.attempts.len();
+        let key = self.key_of(attempt.slot);
+        let sender = Sender { name, server, incarnation, key };
+        self.attempts.entry(*attempt.nonce.as_bytes()).or_insert(sender);
+    }
+
+    /// A new request of a client, not yet sent.
+    pub fn request(&mut self, client: usize, server: usize) -> usize {
+        let Client { key, variant, .. } = self.clients[client];
+        self.history.requests.push(Request {
+            client,
+            key,
+            variant,
+            server,
+            sent: self.now,
+            arrived: None,
+            answer: None,
+            gave_up: None,
+        });
+        self.history.requests.len() - 1
+    }
+
+    /// Whether a client asks after the faults, and must be answered.
+    pub fn is_probing(&self) -> bool {
+        self.now >= HEALED && self.now < ANSWERED
+    }
+}
