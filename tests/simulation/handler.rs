@@ -6,15 +6,14 @@ use std::fmt;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Request, Response};
-use http_body::Frame;
+use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
-use tower_idempotency::layer::RequestBody;
-use tower_idempotency::{Abandoned, Guarantee, Recovery, RunningClaim, Verdict};
+use tower_idempotency::{Abandoned, Recovery, RunningClaim, Verdict};
 
 use super::history::{Asked, Ending, Lie, Run};
 use super::meaning::Source;
-use super::plan::{HEALED, LEASE, MAX_RUN, ms};
+use super::plan::{FAULTS_END, LEASE, MAX_RUN, ms};
 use super::site::Site;
 use super::world::{Shared, World, lock};
 
@@ -60,10 +59,10 @@ impl Drop for Guard {
     }
 }
 
-pub async fn handle(
+pub async fn handle<B: Body<Data = Bytes>>(
     world: Shared,
     site: Site,
-    request: Request<RequestBody<Full<Bytes>>>,
+    request: Request<B>,
 ) -> Result<Response<SimBody>, Trouble> {
     let claim = request.extensions().get::<RunningClaim>().cloned();
     let number: usize = request.headers()["x-request"].to_str().unwrap().parse().unwrap();
@@ -140,12 +139,10 @@ impl World {
             self.slots.insert(*claim.slot().as_bytes(), key);
             self.started.insert((*claim.slot().as_bytes(), fence));
         }
-        let server = site.server;
         self.history.runs.push(Run {
             key,
             variant,
             request,
-            server,
             attempt,
             fence,
             start,
@@ -153,18 +150,19 @@ impl World {
             live_at: None,
             end: None,
         });
-        let text = format!("run {run} of request {request} starts on {server}, fence {fence}");
+        let text =
+            format!("run {run} of request {request} starts on {}, fence {fence}", site.server);
         self.note_at(start, Some(key), text);
-        let script = self.draw(run, start, self.plan.keys[key].route.guarantee);
+        let script = self.draw(run, start);
         if script.pauses.iter().sum::<u64>() > LEASE {
             self.count("handlers past their lease");
         }
         script
     }
 
-    fn draw(&mut self, run: usize, start: u64, guarantee: Guarantee) -> Script {
+    fn draw(&mut self, run: usize, start: u64) -> Script {
         // What starts after the faults is quick and ends well.
-        if start >= HEALED {
+        if start >= FAULTS_END {
             return Script { run, pauses: vec![5], effect: 0, ending: Ending::Done(200) };
         }
         let long = self.plan.long_runs;
@@ -181,7 +179,6 @@ impl World {
         let steps = if total == 0 { 0 } else { rng.between(1, 4) };
         let pauses: Vec<u64> = (0..steps).map(|_| total / steps).collect();
         let effect = rng.index(4);
-        let _ = guarantee;
         let ending = match rng.below(100) {
             0..62 => Ending::Done(rng.pick(&[200, 201, 202, 404, 422])),
             62..72 => Ending::NotExecuted(rng.pick(&[503, 429, 409])),

@@ -39,7 +39,7 @@ pub struct Run {
     pub key: usize,
     pub variant: u8,
     pub request: usize,
-    pub server: usize,
+    /// The number of the attempt, as the handler was told.
     pub attempt: u32,
     pub fence: u64,
     pub start: u64,

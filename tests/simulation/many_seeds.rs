@@ -57,8 +57,11 @@ fn run_for(time: Duration, base: u64) -> Tally {
                 while !stop.load(Ordering::Relaxed) && SystemClock.monotonic() - begun < time {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     // Half of the seeds are the same every time.
-                    let seed =
-                        if number % 2 == 0 { number / 2 } else { base.wrapping_add(number / 2) };
+                    let seed = if number.is_multiple_of(2) {
+                        number / 2
+                    } else {
+                        base.wrapping_add(number / 2)
+                    };
                     let verdict = run_seed(seed, Defect::None, true);
                     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
                     tally.seeds += 1;

@@ -15,8 +15,9 @@ pub enum Verdict {
 /// Runs a seed, twice if it is to be compared with itself.
 pub fn run_seed(seed: u64, defect: Defect, twice: bool) -> Verdict {
     let (world, leftovers) = Simulation::run(Plan::of(seed, defect));
+    let lines = setting("LINES").and_then(|lines| usize::try_from(lines).ok()).unwrap_or(80);
     if let Some(violation) = invariants::check(&world, &leftovers) {
-        let trace = world.trace.tail(violation.key, setting("LINES").map_or(80, |it| it as usize));
+        let trace = world.trace.tail(violation.key, lines);
         return Verdict::Fails(format!(
             "{}\n{:?}\n{trace}\nviolated: {}: {}\nprofile {:?}, {} servers\n\
              SEED={seed} cargo test --profile proof --all-features --test simulation one_seed -- \

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
+use futures_util::future::OptionFuture;
 use http::{Request, Response};
+use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
@@ -97,24 +99,33 @@ impl Server {
     }
 
     pub fn receive(&mut self, number: usize) {
-        let request = {
+        let (request, runs_anyway) = {
             let mut world = lock(&self.world);
             let now = world.now;
             let log = &mut world.history.requests[number];
             log.arrived = Some(now);
             let (key, variant) = (log.key, log.variant);
             let key = &world.plan.keys[key];
-            Request::post(key.route.path)
+            let defect = world.plan.defect == Defect::RunsWhenWaitingEnds;
+            let request = Request::post(key.route.path)
                 .header("x-tenant", key.tenant)
                 .header("idempotency-key", &key.name)
                 .header("x-request", number)
                 .body(Full::new(Bytes::from(variant.to_string())))
-                .expect("a request")
+                .expect("a request");
+            (request, defect && key.route.wait.is_some())
         };
         let (service, site, world) =
             (self.service.clone(), self.site.clone(), Arc::clone(&self.world));
         let connection = self.runtime.spawn(async move {
-            let answer = converse(service, request).await;
+            let again = runs_anyway.then(|| request.clone());
+            let response = service.oneshot(request).await.ok();
+            let mut answer = OptionFuture::from(response.map(read)).await.flatten();
+            let in_vain =
+                |answer: &Answer| matches!(answer.rejection, Some(Rejection::InProgress { .. }));
+            if let Some(again) = again.filter(|_| answer.as_ref().is_some_and(in_vain)) {
+                answer = run_anyway(Arc::clone(&world), site.clone(), again).await;
+            }
             reply(&world, &site, number, answer);
         });
         self.connections.insert(number, connection.abort_handle());
@@ -213,9 +224,12 @@ fn service(world: &Shared, site: &Site, layer: &IdempotencyLayer) -> Service {
     BoxCloneService::new(layer.layer(handler))
 }
 
-/// Sends the request through the layer and reads the whole answer.
-async fn converse(service: Service, request: Request<Full<Bytes>>) -> Option<Answer> {
-    let response = service.oneshot(request).await.ok()?;
+/// What a layer does that runs the handler when waiting was in vain.
+async fn run_anyway(world: Shared, site: Site, request: Request<Full<Bytes>>) -> Option<Answer> {
+    read(handle(world, site, request).await.ok()?).await
+}
+
+async fn read<B: Body<Data = Bytes>>(response: Response<B>) -> Option<Answer> {
     let (parts, body) = response.into_parts();
     let body = body.collect().await.ok()?.to_bytes();
     Some(Answer {

@@ -18,7 +18,6 @@ pub struct Simulation {
 /// What is left when all has ended.
 #[derive(Clone, Debug)]
 pub struct Leftover {
-    pub server: usize,
     pub work: usize,
     pub tasks: usize,
 }
@@ -177,10 +176,9 @@ impl Simulation {
     fn drain(&mut self) -> Vec<Leftover> {
         debug_assert!(lock(&self.world).now >= HEALED.min(END));
         let mut leftovers = Vec::new();
-        for (number, server) in self.servers.iter_mut().enumerate() {
-            let Some(server) = server else { continue };
+        for server in self.servers.iter_mut().flatten() {
             let (work, tasks) = server.drain();
-            leftovers.push(Leftover { server: number, work, tasks });
+            leftovers.push(Leftover { work, tasks });
         }
         leftovers
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tower_idempotency::protocol::{
-    Attempt, Claim, FenceToken, Outcome, Ran, Reply, Slot, Timestamp,
+    Attempt, Claim, FenceToken, Found, Outcome, Ran, Reply, Slot, Timestamp,
 };
 use tower_idempotency::store::{Effect, Error, ErrorKind, Operation, Seen, Store};
 
@@ -36,18 +36,25 @@ impl SimStore {
         within: Duration,
     ) -> Result<Told, Error> {
         let error = |kind, effect| Error::new(kind, verb, effect);
-        let Some(reply) = self.send(message, within) else {
+        let claims = matches!(message, Message::Begin(_));
+        let Some((reply, twice)) = self.send(message, within) else {
             return Err(error(ErrorKind::Unreachable, Effect::None));
         };
         match tokio::time::timeout(within, reply).await {
+            // A second copy can still claim the slot, once it is free.
+            Ok(Ok(Ok(Told::Reply(Reply::Found(found)))))
+                if claims && twice && !matches!(found, Found::Completed { .. }) =>
+            {
+                Err(error(ErrorKind::Unreachable, Effect::Unknown))
+            }
             Ok(Ok(Ok(told))) => Ok(told),
             Ok(Ok(Err((kind, effect)))) => Err(error(kind, effect)),
             Ok(Err(_)) | Err(_) => Err(error(ErrorKind::TimedOut, Effect::Unknown)),
         }
     }
 
-    /// Sends a call on its way; `None` if it is known that it was not sent.
-    fn send(&self, message: Message, within: Duration) -> Option<oneshot::Receiver<Sent>> {
+    /// Sends a call on its way, and tells whether twice; `None` if it is known that it was not sent.
+    fn send(&self, message: Message, within: Duration) -> Option<(oneshot::Receiver<Sent>, bool)> {
         let mut world = lock(&self.world);
         let now = self.site.now();
         let Site { server, incarnation, .. } = self.site;
@@ -63,7 +70,7 @@ impl SimStore {
         let deadline =
             if timeless { Timestamp::NEVER } else { world.store.clock.at(now).after(within) };
         let (sender, reply) = oneshot::channel();
-        let call = Call { server, incarnation, message, deadline, reply: Some(sender) };
+        let call = Call { server, message, deadline, reply: Some(sender) };
         world.store.calls.push(call);
         let call = world.store.calls.len() - 1;
         match fate {
@@ -76,7 +83,7 @@ impl SimStore {
             }
         }
         self.site.sent.notify_one();
-        Some(reply)
+        Some((reply, fate.is_some_and(|fate| fate.again.is_some())))
     }
 
     async fn verb(&self, verb: Operation, call: Message, within: Duration) -> Result<Reply, Error> {

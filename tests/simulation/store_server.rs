@@ -35,7 +35,6 @@ pub type Result = std::result::Result<Told, (ErrorKind, Effect)>;
 #[derive(Debug)]
 pub struct Call {
     pub server: usize,
-    pub incarnation: u32,
     pub message: Message,
     pub deadline: Timestamp,
     pub reply: Option<oneshot::Sender<Result>>,

@@ -11,7 +11,7 @@ use super::event::{Event, Queue};
 use super::faults::{self, Path};
 use super::history::{History, Request};
 use super::network::{Fate, Network};
-use super::plan::{ANSWERED, END, FAULTS_END, HEALED, Plan, ROOMS};
+use super::plan::{END, FAULTS_END, HEALED, Plan, ROOMS};
 use super::rng::Rng;
 use super::store_server::{Store, StoreClock};
 use super::trace::Trace;
@@ -62,8 +62,12 @@ impl World {
         for (at, fault) in faults::schedule(&plan, &mut rng) {
             queue.push(at, rng.next(), Event::Fault(fault));
         }
-        for client in 0..plan.clients.len() {
-            queue.push(rng.between(1, FAULTS_END - 300), rng.next(), Event::Send { client });
+        // Most clients of a key come at about the same time.
+        let rush: Vec<u64> = plan.keys.iter().map(|_| rng.between(1, FAULTS_END - 600)).collect();
+        for (client, (key, _)) in plan.clients.iter().enumerate() {
+            let early = rng.chance(600).then(|| rush[*key] + rng.below(120));
+            let at = early.unwrap_or_else(|| rng.between(1, FAULTS_END - 300));
+            queue.push(at, rng.next(), Event::Send { client });
         }
         for key in 0..plan.keys.len() {
             queue.push(HEALED + rng.below(20), rng.next(), Event::Probe { key });
@@ -181,10 +185,5 @@ impl World {
             gave_up: None,
         });
         self.history.requests.len() - 1
-    }
-
-    /// Whether a client asks after the faults, and must be answered.
-    pub fn is_probing(&self) -> bool {
-        self.now >= HEALED && self.now < ANSWERED
     }
 }

@@ -62,7 +62,8 @@ fn orphan(world: &World) -> Option<Violation> {
     }
     world.store.records.values().find_map(|record| {
         let sender = world.attempts.get(record.nonce.as_bytes())?;
-        let running = matches!(record.phase, Phase::InProgress { .. });
+        let there = world.store.clock.at(world.now) < record.expires;
+        let running = there && matches!(record.phase, Phase::InProgress { .. });
         let alive = world.servers[sender.server] == (sender.incarnation, true);
         if !running || !alive || gave_up(world, record, *sender) {
             return None;
