@@ -202,7 +202,9 @@ impl RunningClaim {
         &self.0.tenant
     }
 
-    /// 1 for the first run of this operation; more, if an earlier run may have had effects.
+    /// More than 1 if an earlier run of this operation was abandoned, or freed its key without
+    /// saying that nothing was executed. It is 1 as well where that is forgotten: a key that was
+    /// freed is new again after two leases.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.0.attempt()

@@ -186,4 +186,10 @@ impl World {
         });
         self.history.requests.len() - 1
     }
+
+    /// Whether a claim of this key was taken back in that time, under which nothing had run.
+    pub fn was_taken_back(&self, key: usize, from: u64, until: u64) -> bool {
+        let within = |at: &u64| (from..=until).contains(at);
+        self.history.taken_back.iter().any(|(of, at)| *of == key && within(at))
+    }
 }

@@ -18,11 +18,7 @@ pub fn check(world: &World) -> Option<Violation> {
         let Some((other, before)) = before else { continue };
         let freed = before.end.is_some_and(|(at, end)| at <= run.start && end.frees(guarantee));
         // One that had taken the key over and never ran gave it back.
-        let taken_back = world
-            .history
-            .taken_back
-            .iter()
-            .any(|(key, at)| *key == run.key && (before.start..=run.start).contains(at));
+        let taken_back = world.was_taken_back(run.key, before.start, run.start);
         if before.variant != run.variant && !freed && !taken_back {
             let text = format!("run {number} is of another request than run {other}");
             return Some(Violation::of(NAME, run.key, text));

@@ -2,6 +2,7 @@
 //! in one sentence what it found.
 
 mod at_most_once;
+mod attempts;
 mod healing;
 mod mismatch;
 mod one_answer;
@@ -30,12 +31,13 @@ impl Violation {
 type Check = fn(&World) -> Option<Violation>;
 
 /// Every invariant, and the profiles in which it is promised.
-const CHECKS: [(Check, &[Profile]); 6] = {
+const CHECKS: [(Check, &[Profile]); 7] = {
     use Profile::{Emptied, LostWrites, Ordinary, StoreClock};
     [
         (one_answer::check, &[Ordinary, StoreClock]),
         (at_most_once::check, &[Ordinary, StoreClock, LostWrites]),
         (overlap::check, &[Ordinary]),
+        (attempts::check, &[Ordinary]),
         (tenants::check, &[Ordinary, StoreClock, LostWrites, Emptied]),
         (stored::check, &[Ordinary, StoreClock]),
         (mismatch::check, &[Ordinary, StoreClock, LostWrites]),
