@@ -3,7 +3,7 @@
 use super::event::Event;
 use super::faults::Path;
 use super::history::Answer;
-use super::plan::FAULTS_END;
+use super::plan::{ANSWERED, FAULTS_END};
 use super::world::World;
 use crate::meaning::{Meaning, meaning};
 
@@ -30,6 +30,10 @@ impl Client {
 impl World {
     /// A client sends its request to one of the servers.
     pub fn client_sends(&mut self, client: usize) {
+        // What is asked for so late would still be under way at the end.
+        if self.now >= ANSWERED {
+            return;
+        }
         let server = self.rng.index(self.plan.servers);
         let request = self.request(client, server);
         self.count("requests");

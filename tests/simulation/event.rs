@@ -48,6 +48,10 @@ pub enum Event {
     Crowd {
         server: usize,
     },
+    /// The places of those who wait are counted.
+    Waiters {
+        server: usize,
+    },
     /// Every key is asked for, after the faults.
     Probe {
         key: usize,

@@ -20,7 +20,9 @@ pub const HEALED: u64 = FAULTS_END + MAX_RUN + 2 * LEASE + 400;
 pub const ANSWERED: u64 = HEALED + LEASE + 300;
 /// When the places for handlers are counted.
 pub const ROOMS: u64 = ANSWERED + 50;
-pub const END: u64 = ROOMS + 200;
+/// When the places of those who wait are counted.
+pub const WAITERS: u64 = ROOMS + 100;
+pub const END: u64 = WAITERS + 200;
 
 pub const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -90,7 +92,7 @@ pub struct Plan {
     pub late: u64,
     /// Of a thousand handlers: those that take longer than a lease.
     pub long_runs: u64,
-    /// How often a new fault begins, at least and at most this many milliseconds.
+    /// How many faults begin.
     pub faults: usize,
     /// Whether `complete` has a deadline.
     pub complete_deadline: bool,
@@ -131,6 +133,13 @@ impl Plan {
             faults: rng.index(9) + usize::from(profile != Profile::Ordinary),
             complete_deadline: rng.chance(500),
         }
+    }
+}
+
+impl Plan {
+    /// Whether nothing goes wrong.
+    pub const fn is_calm(&self) -> bool {
+        self.faults as u64 + self.lost + self.twice + self.slow + self.late == 0
     }
 }
 

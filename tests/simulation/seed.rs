@@ -48,6 +48,19 @@ fn difference(seed: u64, first: &str, second: &str) -> String {
     format!("seed {seed} runs in two ways, first here: {differ:?}")
 }
 
+/// For measuring how many seeds it takes to find a bug that was put into `src/`.
+#[test]
+fn seeds_until_one_fails() {
+    let Some(seeds) = setting("SEEDS") else { return };
+    crate::quiet_panics();
+    for seed in 0..seeds {
+        if let Verdict::Fails(report) = run_seed(seed, Defect::None, false) {
+            panic!("{report}\n{} seeds", seed + 1);
+        }
+    }
+    println!("{seeds} seeds hold");
+}
+
 #[test]
 fn one_seed() {
     let Some(seed) = setting("SEED") else { return };

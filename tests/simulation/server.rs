@@ -187,7 +187,7 @@ fn build(world: &Shared, site: &Site, clock: SimClock) -> IdempotencyLayer {
     let store = SimStore { world: Arc::clone(world), site: site.clone() };
     let mut builder = IdempotencyLayer::builder(store, tenant)
         .store_timeout(ms(STORE_TIMEOUT))
-        .max_waiters(max_waiters, 100)
+        .max_waiters(max_waiters, max_waiters)
         .clock(clock);
     if let Some(limit) = max_in_flight {
         builder = builder.max_in_flight(limit);

@@ -93,7 +93,8 @@ impl Simulation {
                 let client = world.clients.len() - 1;
                 world.client_sends(client);
             }
-            Event::Crowd { server } => self.crowd(server),
+            Event::Crowd { server } => lock(&self.world).crowd(server),
+            Event::Waiters { server } => lock(&self.world).copies(server),
             Event::End => return false,
         }
         true
@@ -153,23 +154,6 @@ impl Simulation {
                 }
             }
             _ => {}
-        }
-    }
-
-    /// As many new requests as a server has places for: each must find one.
-    fn crowd(&self, server: usize) {
-        let mut world = lock(&self.world);
-        let Some(limit) = world.plan.max_in_flight else { return };
-        for _ in 0..limit {
-            let mut key = world.plan.keys[0].clone();
-            key.name = format!("crowd-{server}-{}", world.plan.keys.len());
-            world.plan.keys.push(key);
-            let key = world.plan.keys.len() - 1;
-            world.clients.push(Client::probe(key));
-            let client = world.clients.len() - 1;
-            let request = world.request(client, server);
-            let at = world.now + 1;
-            world.push(at, Event::Request { request });
         }
     }
 

@@ -48,6 +48,7 @@ impl SimStore {
                 Err(error(ErrorKind::Unreachable, Effect::Unknown))
             }
             Ok(Ok(Ok(told))) => Ok(told),
+            Ok(Ok(Err((kind, _)))) if twice => Err(error(kind, Effect::Unknown)),
             Ok(Ok(Err((kind, effect)))) => Err(error(kind, effect)),
             Ok(Err(_)) | Err(_) => Err(error(ErrorKind::TimedOut, Effect::Unknown)),
         }

@@ -11,7 +11,7 @@ use super::event::{Event, Queue};
 use super::faults::{self, Path};
 use super::history::{History, Request};
 use super::network::{Fate, Network};
-use super::plan::{END, FAULTS_END, HEALED, Plan, ROOMS};
+use super::plan::{END, FAULTS_END, HEALED, Key, Plan, ROOMS, ROUTES, Route, WAITERS};
 use super::rng::Rng;
 use super::store_server::{Store, StoreClock};
 use super::trace::Trace;
@@ -74,6 +74,7 @@ impl World {
         }
         for server in 0..plan.servers {
             queue.push(ROOMS, rng.next(), Event::Crowd { server });
+            queue.push(WAITERS, rng.next(), Event::Waiters { server });
         }
         queue.push(END, 0, Event::End);
         let clients = plan.clients.iter().map(|&(key, variant)| Client::new(key, variant));
@@ -185,6 +186,35 @@ impl World {
             gave_up: None,
         });
         self.history.requests.len() - 1
+    }
+
+    /// As many new requests as a server has places for: each must find one.
+    pub fn crowd(&mut self, server: usize) {
+        let route = self.plan.keys[0].route;
+        for place in 0..self.plan.max_in_flight.unwrap_or_default() {
+            let key = self.new_key(route, format!("crowd-{server}-{place}"));
+            self.probe_at(server, key);
+        }
+    }
+
+    /// As many copies of a new request as may wait for it: each must be allowed to.
+    pub fn copies(&mut self, server: usize) {
+        let route = ROUTES[1];
+        let key = self.new_key(route, format!("copies-{server}"));
+        for _ in 0..=self.plan.max_waiters.min(3) {
+            self.probe_at(server, key);
+        }
+    }
+
+    fn new_key(&mut self, route: Route, name: String) -> usize {
+        self.plan.keys.push(Key { tenant: "north", name, route });
+        self.plan.keys.len() - 1
+    }
+
+    fn probe_at(&mut self, server: usize, key: usize) {
+        self.clients.push(Client::probe(key));
+        let request = self.request(self.clients.len() - 1, server);
+        self.push(self.now + 1, Event::Request { request });
     }
 
     /// Whether a claim of this key was taken back in that time, under which nothing had run.

@@ -3,6 +3,7 @@
 
 mod at_most_once;
 mod attempts;
+mod calm;
 mod healing;
 mod mismatch;
 mod one_answer;
@@ -31,7 +32,7 @@ impl Violation {
 type Check = fn(&World) -> Option<Violation>;
 
 /// Every invariant, and the profiles in which it is promised.
-const CHECKS: [(Check, &[Profile]); 7] = {
+const CHECKS: [(Check, &[Profile]); 8] = {
     use Profile::{Emptied, LostWrites, Ordinary, StoreClock};
     [
         (one_answer::check, &[Ordinary, StoreClock]),
@@ -40,6 +41,7 @@ const CHECKS: [(Check, &[Profile]); 7] = {
         (attempts::check, &[Ordinary]),
         (tenants::check, &[Ordinary, StoreClock, LostWrites, Emptied]),
         (stored::check, &[Ordinary, StoreClock]),
+        (calm::check, &[Ordinary]),
         (mismatch::check, &[Ordinary, StoreClock, LostWrites]),
     ]
 };
@@ -47,8 +49,8 @@ const CHECKS: [(Check, &[Profile]); 7] = {
 /// The first violation, if there is one.
 pub fn check(world: &World, leftovers: &[Leftover]) -> Option<Violation> {
     let Plan { profile, .. } = world.plan;
-    let applicable = CHECKS.iter().filter(|(_, profiles)| profiles.contains(&profile));
-    applicable
+    let promised = CHECKS.iter().filter(|(_, profiles)| profiles.contains(&profile));
+    promised
         .into_iter()
         .find_map(|(check, _)| check(world))
         .or_else(|| healing::check(world, leftovers))
