@@ -96,6 +96,8 @@ pub struct Plan {
     pub faults: usize,
     /// Whether `complete` has a deadline.
     pub complete_deadline: bool,
+    /// Whether there is a cache in front of the store.
+    pub near_cache: bool,
 }
 
 impl Plan {
@@ -132,6 +134,7 @@ impl Plan {
             long_runs: rng.pick(&[20, 150, 400]),
             faults: rng.index(9) + usize::from(profile != Profile::Ordinary),
             complete_deadline: rng.chance(500),
+            near_cache: rng.chance(200),
         }
     }
 }

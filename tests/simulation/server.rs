@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 use tower::util::BoxCloneService;
 use tower::{Layer as _, ServiceExt as _};
 use tower_idempotency::layer::ResponseBody;
-use tower_idempotency::{Drain, IdempotencyLayer, InFlight, Policy, Rejection, Tenant};
+use tower_idempotency::{Drain, IdempotencyLayer, InFlight, NearCache, Policy, Rejection, Tenant};
 
 use super::defects::Defect;
 use super::event::Event;
@@ -178,17 +178,21 @@ fn epoch(runtime: &Runtime) -> tokio::time::Instant {
 }
 
 fn build(world: &Shared, site: &Site, clock: SimClock) -> IdempotencyLayer {
-    let (defect, max_in_flight, max_waiters) = {
+    let (defect, max_in_flight, max_waiters, near_cache) = {
         let plan = &lock(world).plan;
-        (plan.defect, plan.max_in_flight, plan.max_waiters)
+        (plan.defect, plan.max_in_flight, plan.max_waiters, plan.near_cache)
     };
     let tenant =
         if defect == Defect::OneTenant { Tenant::single() } else { Tenant::header("x-tenant") };
     let store = SimStore { world: Arc::clone(world), site: site.clone() };
-    let mut builder = IdempotencyLayer::builder(store, tenant)
-        .store_timeout(ms(STORE_TIMEOUT))
-        .max_waiters(max_waiters, max_waiters)
-        .clock(clock);
+    let builder = if near_cache {
+        lock(world).count("servers with a near cache");
+        IdempotencyLayer::builder(NearCache::with_clock(store, clock.clone()), tenant)
+    } else {
+        IdempotencyLayer::builder(store, tenant)
+    };
+    let mut builder =
+        builder.store_timeout(ms(STORE_TIMEOUT)).max_waiters(max_waiters, max_waiters).clock(clock);
     if let Some(limit) = max_in_flight {
         builder = builder.max_in_flight(limit);
     }

@@ -34,7 +34,7 @@ impl Site {
 }
 
 /// The clock of a server: fast or slow by up to two in a hundred; its wall clock can jump.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SimClock {
     pub site: Site,
     pub per_thousand: u64,
