@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use serde_json::json;
+use serde_json::{Value, json};
 use tower_idempotency::RunningClaim;
 use tower_idempotency::clock::{Clock as _, SystemClock};
 
@@ -29,17 +29,21 @@ impl Executions {
         self.total.load(Ordering::Relaxed)
     }
 
+    /// Notes that somebody asked what became of an abandoned claim.
+    pub(crate) fn note_abandoned(&self, tenant: &str, key: &str, attempt: u32) {
+        self.note(
+            || json!({ "tenant": tenant, "key": key, "attempt": attempt, "event": "abandoned" }),
+        );
+    }
+
     /// Adds a line to the ledger, in one write, so that lines of several servers never mix.
-    pub(crate) fn note(&self, tenant: &str, key: &str, attempt: u32, event: &str) {
+    fn note(&self, line: impl FnOnce() -> Value) {
         let Some(mut ledger) = self.ledger.as_ref() else { return };
-        let line = json!({
-            "t": u64::try_from(SystemClock.unix().as_millis()).unwrap_or(u64::MAX),
-            "pid": std::process::id(),
-            "tenant": tenant,
-            "key": key,
-            "attempt": attempt,
-            "event": event,
-        });
+        // The time comes first: what the line says of the claim was still true then.
+        let time = SystemClock.unix();
+        let mut line = line();
+        line["t"] = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).into();
+        line["pid"] = std::process::id().into();
         // A ledger with gaps proves nothing: better to end here.
         if let Err(error) = ledger.write_all(format!("{line}\n").as_bytes()) {
             eprintln!("cannot write the ledger: {error}");
@@ -53,7 +57,9 @@ pub(crate) struct Ticket {
     executions: Arc<Executions>,
     tenant: String,
     key: String,
-    attempt: u32,
+    claim: Option<RunningClaim>,
+    /// What the ledger says of the request besides, where the handler has read it.
+    pub(crate) body: Option<String>,
 }
 
 impl FromRequestParts<Arc<Executions>> for Ticket {
@@ -71,7 +77,8 @@ impl FromRequestParts<Arc<Executions>> for Ticket {
             executions: Arc::clone(executions),
             tenant: header("x-tenant").unwrap_or_else(|| "default".to_owned()),
             key: header("idempotency-key").unwrap_or_default(),
-            attempt: parts.extensions.get().map_or(1, RunningClaim::attempt),
+            claim: parts.extensions.get().cloned(),
+            body: None,
         })
     }
 }
@@ -83,25 +90,42 @@ impl Ticket {
     /// missing from the ledger.
     pub(crate) async fn run<T, W: Future<Output = T>>(self, work: impl FnOnce(u64) -> W) -> T {
         let execution = self.executions.total.fetch_add(1, Ordering::Relaxed) + 1;
-        self.note("start");
-        let panics = EndOfPanic(&self);
+        self.note(execution, "start");
+        let panics = EndOfPanic(&self, execution);
         let answer = work(execution).await;
         drop(panics);
-        self.note("end");
+        self.note(execution, "end");
         answer
     }
 
-    fn note(&self, event: &str) {
-        self.executions.note(&self.tenant, &self.key, self.attempt, event);
+    /// Whose request it is.
+    pub(crate) fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    fn note(&self, execution: u64, event: &str) {
+        let claim = self.claim.as_ref();
+        self.executions.note(|| {
+            json!({
+                "tenant": self.tenant,
+                "key": self.key,
+                "attempt": claim.map_or(1, RunningClaim::attempt),
+                "event": event,
+                "execution": execution,
+                "fence": claim.map_or(0, |claim| claim.fence().number()),
+                "live": claim.is_some_and(RunningClaim::is_live),
+                "body": self.body,
+            })
+        });
     }
 }
 
-struct EndOfPanic<'a>(&'a Ticket);
+struct EndOfPanic<'a>(&'a Ticket, u64);
 
 impl Drop for EndOfPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.note("end");
+            self.0.note(self.1, "end");
         }
     }
 }

@@ -53,7 +53,7 @@ fn recovering(policy: Policy, answer: OnAbandoned, executions: &Arc<Executions>)
     let executions = Arc::clone(executions);
     policy.on_abandoned(move |abandoned| {
         let (tenant, key) = (abandoned.tenant(), abandoned.key().as_str());
-        executions.note(tenant, key, abandoned.attempt(), "abandoned");
+        executions.note_abandoned(tenant, key, abandoned.attempt());
         std::future::ready(match answer {
             OnAbandoned::Rerun => Recovery::Rerun,
             OnAbandoned::StillUnknown => Recovery::StillUnknown,

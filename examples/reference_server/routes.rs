@@ -29,6 +29,7 @@ pub(crate) fn router(executions: Arc<Executions>, layer: IdempotencyLayer) -> Ro
         .route("/status/{code}", post(status))
         .route("/slow/{ms}", post(slow))
         .route("/slow-status/{ms}/{code}", post(slow_status))
+        .route("/work/{ms}", post(work))
         .route("/panic", post(panic))
         .route("/bytes/{n}", post(bytes))
         .route("/stream/{n}", post(stream))
@@ -91,6 +92,18 @@ async fn slow_status(
 async fn late(ms: u64, status: StatusCode, execution: u64) -> Response {
     tokio::time::sleep(Duration::from_millis(ms)).await;
     counted(status, execution)
+}
+
+/// Takes its time, and names the run that the answer is of.
+async fn work(mut ticket: Ticket, Path(ms): Path<u64>, body: String) -> Json<Value> {
+    ticket.body = Some(body.clone());
+    let tenant = ticket.tenant().to_owned();
+    let pid = std::process::id();
+    let answer = |execution| async move {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        Json(json!({ "pid": pid, "execution": execution, "tenant": tenant, "body": body }))
+    };
+    ticket.run(answer).await
 }
 
 async fn panic(ticket: Ticket) -> Response {

@@ -1,5 +1,6 @@
 //! Servers and stores that die, freeze and fill up: the failure windows, each with its number.
 
+mod campaign;
 mod client;
 mod crash;
 mod deploy;

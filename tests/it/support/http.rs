@@ -68,6 +68,14 @@ impl Server {
         connection.write(request).await;
         connection.read().await
     }
+
+    /// The same where the server may not be there, or end before it has answered.
+    pub async fn try_send(self, request: impl Into<Vec<u8>>) -> Option<Answer> {
+        let stream = TcpStream::connect(self.0).await.ok()?;
+        let mut connection = Connection(BufReader::new(stream));
+        connection.write(request).await;
+        connection.read_answer().await
+    }
 }
 
 /// One connection of the client.

@@ -71,6 +71,11 @@ impl Process {
 
     /// Ends it at once, as a crash does.
     pub fn kill(mut self) {
+        self.kill_in_place();
+    }
+
+    /// The same where something is to take its place.
+    pub fn kill_in_place(&mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
     }
@@ -78,6 +83,11 @@ impl Process {
     /// Asks it to end.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it can be waited for").is_some()
     }
 
     /// Waits for its end.
