@@ -43,6 +43,10 @@ pub enum Defect {
     OwnAnswerWhenFenced,
     /// A worker that came back does not look whether it was overruled.
     NoLookWhenLapsed,
+    /// A worker that came back and cannot look sends its own answer.
+    OwnAnswerWhenBlind,
+    /// The hook says to run, and nobody looks again whether it is still that claim.
+    NoLookAfterHook,
     /// The handler runs although nobody knows whether `begin` was granted.
     RunOnUnknown,
     /// A claim that may have lapsed is not renewed before the handler starts.

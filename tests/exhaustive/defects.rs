@@ -50,6 +50,8 @@ defects! {
     an_own_answer_when_fenced_is_a_second_one: AT_LEAST_ONCE, OwnAnswerWhenFenced => "I9", 14;
     an_overruled_worker_that_does_not_look:
         AT_MOST_ONCE.timed().with(Fault::Hook), NoLookWhenLapsed => "I9", 13;
+    an_overruled_worker_that_cannot_look:
+        AT_MOST_ONCE.timed().with(Fault::Hook), OwnAnswerWhenBlind => "I9", 13;
     a_run_on_an_unknown_begin_has_no_claim: AT_MOST_ONCE, RunOnUnknown => "I11", 3;
     a_start_on_a_lapsed_claim: AT_LEAST_ONCE.timed(), NoConfirmation => "I5", 4;
     work_that_ends_with_its_client_is_not_settled:
@@ -59,4 +61,10 @@ defects! {
     a_purge_that_does_not_look_again: AT_MOST_ONCE.with(Fault::Expiry), PurgeUnexpired => "I15", 3;
     a_forgotten_number_runs_too_often:
         AT_LEAST_ONCE.max_attempts(1), NumberForgotten => "I5", 6;
+}
+
+#[test]
+fn a_hook_that_was_asked_about_another_claim_runs_twice() {
+    let variant = AT_MOST_ONCE.release().timed().with(Fault::Hook).of(3);
+    find(variant.seeded(Defect::NoLookAfterHook), ("I4", 17));
 }

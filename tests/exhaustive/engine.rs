@@ -65,11 +65,17 @@ pub fn steps(world: &World, state: &State, by: usize, out: &mut Vec<Step>) {
         Stage::Hook(asked) => {
             push(Action::HookUnknown(by), &|item| unstarted(variant, item));
             push(Action::HookOutcome(by), &|item| item.step = Stage::Resolving(asked));
-            push(Action::HookRerun(by), &|item| {
-                (item.step, item.begins) = (Stage::Asking, true);
-                (item.late, item.live) = (false, variant.timed);
-                item.rerun = Some(asked);
-            });
+            // The claim must still be there (a look before the call).
+            let still = state
+                .slot
+                .is_some_and(|kept| kept.phase == Phase::Lapsed && kept.token == asked.token);
+            if still || variant.has(Defect::NoLookAfterHook) {
+                push(Action::HookRerun(by), &|item| {
+                    (item.step, item.begins) = (Stage::Asking, true);
+                    (item.late, item.live) = (false, variant.timed);
+                    (item.rerun, item.aged[0]) = (Some(asked), false);
+                });
+            }
         }
         Stage::Resolving(_) => push(Action::GiveUp(by), &|item| unstarted(variant, item)),
         Stage::KeepingLate | Stage::Freeing { .. } | Stage::Cancelling => {}
@@ -279,4 +285,10 @@ fn kept(world: &World, step: Step, called: &Called, out: &mut Vec<Step>) {
         step.action = Action::Overruled(by);
     }
     out.push(tell(step, by, outcome));
+    if looks && stored != own {
+        // Or the look fails.
+        let blind = Step { action: Action::Answered(by), ..step };
+        let trusts = world.variant.has(Defect::OwnAnswerWhenBlind);
+        out.push(if trusts { tell(blind, by, own) } else { blind });
+    }
 }

@@ -219,9 +219,7 @@ fn no_orphan(taken: &Taken<'_>) -> bool {
 
 /// Whether nothing is under way, and nobody does anything.
 pub fn is_quiet(state: &State) -> bool {
-    state.tries.iter().all(|item| {
-        !item.step.is_active() && !(item.begins || item.renews || item.completes || item.releases)
-    })
+    state.tries.iter().all(|item| !item.step.is_active() && !item.is_sending())
 }
 
 fn no_cancel_after_start(taken: &Taken<'_>) -> bool {

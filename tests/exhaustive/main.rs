@@ -8,6 +8,7 @@ mod defect;
 mod defects;
 mod engine;
 mod invariants;
+mod liveness;
 mod search;
 mod state;
 mod step;

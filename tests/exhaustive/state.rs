@@ -56,6 +56,8 @@ pub struct Try {
     pub renews: bool,
     pub completes: bool,
     pub releases: bool,
+    /// Those of them that were sent before the slot came to what it holds, which outlives them.
+    pub aged: [bool; 4],
     /// The deadline of its `begin` has passed.
     pub late: bool,
     /// A copy of `begin` of which nothing is known may be under way.
@@ -151,7 +153,7 @@ impl State {
         for (index, item) in (0_u8..).zip(&mut self.tries) {
             if item.step == Stage::Done {
                 item.live = false;
-                if !(item.begins || item.renews || item.completes || item.releases) {
+                if !item.is_sending() {
                     item.forget(owners.contains(&Some(index)));
                 }
             }
@@ -197,6 +199,26 @@ impl State {
 }
 
 impl Try {
+    /// Of which calls copies are under way.
+    pub const fn sending(&self) -> [bool; 4] {
+        [self.begins, self.renews, self.completes, self.releases]
+    }
+
+    pub fn is_sending(&self) -> bool {
+        self.sending().contains(&true)
+    }
+
+    /// What is under way for so long has no effect any more.
+    pub fn outlive(&mut self) {
+        let [begins, renews, completes, releases] = self.aged;
+        self.late |= begins;
+        self.begins &= !begins;
+        self.renews &= !renews;
+        self.completes &= !completes;
+        self.releases &= !releases;
+        self.aged = [false; 4];
+    }
+
     fn forget(&mut self, owner: bool) {
         let kept = if owner { *self } else { Self::default() };
         *self = Self {

@@ -61,32 +61,6 @@ impl Step {
     }
 }
 
-impl Action {
-    /// Whether it goes wrong: none of these happens once the faults have stopped.
-    pub const fn is_fault(self) -> bool {
-        matches!(
-            self,
-            Self::Repeat(_)
-                | Self::Reach(_)
-                | Self::Lose(..)
-                | Self::GiveUp(_)
-                | Self::Unstored(_)
-                | Self::HangUp(_)
-                | Self::Crash(_)
-                | Self::LocalEnd(_)
-                | Self::Evict
-                | Self::Restart
-                | Self::FailOver
-                | Self::ClockBack
-        )
-    }
-
-    /// Whether a client does it.
-    pub const fn is_arrival(self) -> bool {
-        matches!(self, Self::Arrive(_) | Self::ArriveOdd(_))
-    }
-}
-
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", Named(self.action))?;

@@ -2,7 +2,7 @@
 
 use crate::defect::Defect;
 use crate::engine;
-use crate::state::{Phase, Stage, State};
+use crate::state::{Kept, Phase, Stage, State, Try};
 use crate::step::{Action, Step};
 use crate::store::{Answer, Call, Store};
 use crate::variant::{Durable, Fault, Variant};
@@ -31,6 +31,9 @@ impl World {
         self.time(state, out);
         self.faults(state, out);
         for step in out {
+            if matches!(self.variant.fault, Fault::Expiry | Fault::Hook) {
+                age(state, &mut step.after);
+            }
             step.after = step.after.normal();
         }
     }
@@ -51,7 +54,7 @@ impl World {
     /// Copies of the calls of an attempt arrive, are late or are lost.
     fn messages(&self, state: &State, by: usize, out: &mut Vec<Step>) {
         let item = &state.tries[by];
-        let mut lose = |name, forget: fn(&mut crate::state::Try)| {
+        let mut lose = |name, forget: fn(&mut Try)| {
             let mut after = *state;
             forget(&mut after.tries[by]);
             out.push(Step::new(Action::Lose(by, name), after));
@@ -155,8 +158,12 @@ impl World {
             && timely
             && (!known || self.variant.has(Defect::LeaseByClientClock))
         {
-            let lapsed = crate::state::Kept { phase: Phase::Lapsed, ..kept };
+            let lapsed = Kept { phase: Phase::Lapsed, ..kept };
             after.slot = Some(lapsed).filter(|_| !self.variant.has(Defect::LeaseIsExpiry));
+            for item in after.tries.iter_mut().filter(|item| item.aged[0]) {
+                // It was sent before the claim was made, and a lease is longer than that.
+                (item.late, item.begins) = (true, false);
+            }
             out.push(Step::new(Action::Lapse, after));
         }
         if self.variant.fault == Fault::Expiry {
@@ -178,11 +185,9 @@ impl World {
             return;
         }
         let mut after = *state;
-        after.slot = Some(crate::state::Kept { expired: true, ..kept });
+        after.slot = Some(Kept { expired: true, ..kept });
         if !short {
-            let owner = &mut after.tries[usize::from(kept.owner)];
-            (owner.begins, owner.renews) = (false, false);
-            (owner.completes, owner.releases) = (false, false);
+            after.tries.iter_mut().for_each(Try::outlive);
         }
         if kept.phase != Phase::Released {
             // The key is free again by right.
@@ -226,6 +231,21 @@ impl World {
                 out.push(Step::new(Action::ClockBack, after));
             }
             _ => {}
+        }
+    }
+}
+
+/// What the slot comes to hold outlives the deadlines of all calls that are under way by then: a
+/// lease those of `begin`, a tombstone and the retention those of all.
+fn age(before: &State, after: &mut State) {
+    let new = after.slot.filter(|kept| after.slot != before.slot && !kept.expired);
+    let claimed = new.is_some();
+    let settled = new.is_some_and(|kept| kept.phase != Phase::Live);
+    for (old, new) in before.tries.iter().zip(&mut after.tries) {
+        let sending = old.sending().into_iter().zip(new.sending());
+        let outlived = [claimed, settled, settled, settled].into_iter().zip(&mut new.aged);
+        for ((outlived, aged), (before, now)) in outlived.zip(sending) {
+            *aged = now && (outlived || before && *aged);
         }
     }
 }
