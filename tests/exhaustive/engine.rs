@@ -22,7 +22,7 @@ pub fn steps(world: &World, state: &State, by: usize, out: &mut Vec<Step>) {
     match item.step {
         Stage::Idle | Stage::Done => return,
         Stage::Asking => {
-            if !item.late && !(item.lost && item.begins) {
+            if !(item.late || item.lost && item.begins) {
                 push(Action::Repeat(by), &|item| (item.lost, item.begins) = (true, true));
             }
             if item.late || variant.has(Defect::NoDeadlineNoCancel) {

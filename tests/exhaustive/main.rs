@@ -9,6 +9,7 @@ mod defects;
 mod engine;
 mod invariants;
 mod liveness;
+mod records;
 mod search;
 mod state;
 mod step;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use tower_idempotency::protocol::{
-    Attempt, Claim, FenceToken, Fields, Fingerprint, Found, Grant, Guarantee, Nonce, Operation,
-    Outcome, Phase as Held, Ran, Record, Reply, Scheme, Slot, Timestamp, Verb, apply,
+    Attempt, Claim, FenceToken, Fingerprint, Found, Grant, Guarantee, Operation, Phase as Held,
+    Ran, Record, Reply, Scheme, Slot, Timestamp, Verb, apply,
 };
 
 use crate::defect::Defect;
+use crate::records::{id, keep, nonce, outcome, small};
 use crate::state::{Asked, Kept, OutcomeId, Phase, Stage, State};
 use crate::variant::Variant;
 
@@ -281,52 +281,4 @@ impl Store {
 
 fn timeless(found: Option<Record>, verb: Verb<'_>, now: Timestamp) -> (Option<Record>, Reply) {
     apply(found, &Operation { verb, deadline: Timestamp::NEVER }, now)
-}
-
-/// What the model remembers of a record. A claim that is new has the next place; one that was put
-/// back has the place of its attempt's grant.
-fn keep(record: &Record, state: &State, by: usize, now: Timestamp) -> Kept {
-    let token = small(record.fence.number());
-    let same = |kept: &Kept| kept.token == token && record.nonce == nonce(kept.owner);
-    let item = &state.tries[by];
-    let order = match state.slot.filter(same) {
-        Some(kept) => kept.order,
-        None if item.token == token && item.order > 0 => item.order,
-        None => state.ghost.orders + 1,
-    };
-    Kept {
-        owner: record.nonce.as_bytes()[0],
-        odd: record.fingerprint.digest()[0] == 2,
-        token,
-        number: small(record.attempt.into()),
-        phase: match &record.phase {
-            Held::InProgress { lease_until } if now < *lease_until => Phase::Live,
-            Held::InProgress { .. } => Phase::Lapsed,
-            Held::Completed { outcome, .. } => Phase::Completed(id(outcome)),
-            Held::Released => Phase::Released,
-        },
-        expired: record.expires <= now,
-        order,
-    }
-}
-
-fn nonce(id: u8) -> Nonce {
-    Nonce::from_bytes([id; 16])
-}
-
-fn outcome(by: OutcomeId) -> Outcome {
-    const BODIES: &[u8; 10] = b"0123456789";
-    let body = Bytes::from_static(&BODIES[usize::from(by)..=usize::from(by)]);
-    Outcome::Response { status: 200, headers: Fields::none(), body, trailers: Fields::none() }
-}
-
-fn id(outcome: &Outcome) -> OutcomeId {
-    match outcome {
-        Outcome::Response { body, .. } => body[0] - b'0',
-        _ => unreachable!("the model stores responses"),
-    }
-}
-
-fn small(number: u64) -> u8 {
-    u8::try_from(number).expect("ranks are small")
 }

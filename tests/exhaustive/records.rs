@@ -1,0 +1,54 @@
+//! Between a record and what the model remembers of it.
+
+use bytes::Bytes;
+use tower_idempotency::protocol::{Fields, Nonce, Outcome, Phase as Held, Record, Timestamp};
+
+use crate::state::{Kept, OutcomeId, Phase, State};
+
+/// What the model remembers of a record. A claim that is new has the next place; one that was put
+/// back has the place of its attempt's grant.
+pub fn keep(record: &Record, state: &State, by: usize, now: Timestamp) -> Kept {
+    let token = small(record.fence.number());
+    let same = |kept: &Kept| kept.token == token && record.nonce == nonce(kept.owner);
+    let item = &state.tries[by];
+    let order = match state.slot.filter(same) {
+        Some(kept) => kept.order,
+        None if item.token == token && item.order > 0 => item.order,
+        None => state.ghost.orders + 1,
+    };
+    Kept {
+        owner: record.nonce.as_bytes()[0],
+        odd: record.fingerprint.digest()[0] == 2,
+        token,
+        number: small(record.attempt.into()),
+        phase: match &record.phase {
+            Held::InProgress { lease_until } if now < *lease_until => Phase::Live,
+            Held::InProgress { .. } => Phase::Lapsed,
+            Held::Completed { outcome, .. } => Phase::Completed(id(outcome)),
+            Held::Released => Phase::Released,
+        },
+        expired: record.expires <= now,
+        order,
+    }
+}
+
+pub fn nonce(id: u8) -> Nonce {
+    Nonce::from_bytes([id; 16])
+}
+
+pub fn outcome(by: OutcomeId) -> Outcome {
+    const BODIES: &[u8; 10] = b"0123456789";
+    let body = Bytes::from_static(&BODIES[usize::from(by)..=usize::from(by)]);
+    Outcome::Response { status: 200, headers: Fields::none(), body, trailers: Fields::none() }
+}
+
+pub fn id(outcome: &Outcome) -> OutcomeId {
+    match outcome {
+        Outcome::Response { body, .. } => body[0] - b'0',
+        _ => unreachable!("the model stores responses"),
+    }
+}
+
+pub fn small(number: u64) -> u8 {
+    u8::try_from(number).expect("ranks are small")
+}
