@@ -103,7 +103,7 @@ fn run(variant: &Variant, state: &State, by: usize, out: &mut Vec<Step>) {
     let item = state.tries[by];
     let number = u8::try_from(by).expect("few attempts");
     let mut after = *state;
-    if variant.renew && !item.renews {
+    if !item.renews {
         after.tries[by].renews = true;
         out.push(Step::new(Action::Renew(by), after));
         after = *state;

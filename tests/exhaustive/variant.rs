@@ -13,8 +13,6 @@ pub struct Variant {
     pub max_attempts: u32,
     /// Handlers may say that nothing was executed.
     pub release: bool,
-    /// Leases are renewed while handlers run.
-    pub renew: bool,
     /// Local deadlines are in the model: a lease lapses only after its worker knows (rule C3).
     pub timed: bool,
     /// Leases may be shorter than the time in which a `begin` may still arrive.
@@ -63,7 +61,6 @@ pub const AT_MOST_ONCE: Variant = Variant {
     guarantee: Guarantee::AtMostOnce,
     max_attempts: 3,
     release: false,
-    renew: true,
     timed: false,
     short_lease: false,
     fault: Fault::None,
