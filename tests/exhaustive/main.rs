@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "nothing outside reaches into a test binary")]
 
 mod check;
+mod coverage;
 mod defect;
 mod defects;
 mod engine;

@@ -119,9 +119,7 @@ impl World {
             base.ghost.orders += 1;
             base.ghost.top = base.ghost.top.max(token);
         }
-        if base.slot != state.slot || !matches!(call, Call::Resolve(_)) && base != *state {
-            out.push(Step { called: Some(called), ..Step::new(Action::Reach(by), base) });
-        }
+        out.push(Step { called: Some(called), ..Step::new(Action::Reach(by), base) });
         let acknowledged = self.is_durable(call);
         if !acknowledged || self.variant.has(Defect::ShortfallIgnored) {
             engine::answered(self, &base, &called, out);
