@@ -58,7 +58,10 @@ impl RedisStore {
             command.arg(u8::from(rerun)).arg(attempt.max_attempts);
         };
         let verb = Verb::Begin(attempt);
-        self.run(call, &scripts::BEGIN, &attempt.slot, verb, arguments).await
+        match self.run(call, &scripts::BEGIN, &attempt.slot, verb, arguments).await? {
+            refused @ Reply::Found(_) => call.refused(refused),
+            reply => Ok(reply),
+        }
     }
 
     /// What an attempt is answered that cannot be let in, as far as it would not be let in anyway.

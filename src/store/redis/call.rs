@@ -14,7 +14,7 @@ use super::connection::server_time::ServerTime;
 use super::durability::Durability;
 use super::error::{Cure, Stage, cure, failed, is_answer, is_redirect};
 use super::scripts::{Answer, Verb};
-use crate::protocol::{InvalidRecord, Timestamp};
+use crate::protocol::{InvalidRecord, Reply, Timestamp};
 use crate::store::{Effect, Error, ErrorKind, Operation};
 
 /// After so long without a word from any node, a connection to a Cluster is of no use any more.
@@ -39,6 +39,8 @@ pub(super) struct Call<'a> {
     within: Duration,
     /// Whether a copy of the call was sent of which nothing is known.
     unanswered: AtomicBool,
+    /// Whether one was lost with its connection and the call was sent again.
+    repeated: AtomicBool,
     /// When the last copy was sent, in microseconds of this machine's clock.
     sent: AtomicU64,
 }
@@ -53,7 +55,6 @@ impl<'a> Call<'a> {
         operation: Operation,
         within: Duration,
     ) -> Self {
-        let (unanswered, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         let (started, durability) = (ServerTime::here(), Durability::local());
         Self {
             lane,
@@ -64,8 +65,9 @@ impl<'a> Call<'a> {
             durability,
             started,
             within,
-            unanswered,
-            sent,
+            unanswered: AtomicBool::default(),
+            repeated: AtomicBool::default(),
+            sent: AtomicU64::default(),
         }
     }
 
@@ -220,6 +222,7 @@ impl<'a> Call<'a> {
                 return Err((stage, error));
             }
             repeated = true;
+            self.repeated.fetch_or(self.unanswered.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 
@@ -267,6 +270,16 @@ impl<'a> Call<'a> {
 
     pub(super) fn failed(&self, (stage, error): Failure) -> Error {
         failed(error, self.operation, stage, self.unanswered.load(Ordering::Relaxed))
+    }
+
+    /// The answer that a claim is refused. A copy that was lost may still claim the slot when that is
+    /// free again: then nothing is known, and the caller has to see to it (rule C5).
+    pub(super) fn refused(&self, reply: Reply) -> Result<Reply, Error> {
+        if !self.repeated.load(Ordering::Relaxed) {
+            return Ok(reply);
+        }
+        let error = Error::new(ErrorKind::Unreachable, self.operation, Effect::Unknown);
+        Err(error.with_source("the connection broke before the claim was answered"))
     }
 
     pub(super) fn unreadable(&self, invalid: InvalidRecord) -> Error {

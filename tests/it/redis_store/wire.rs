@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower_idempotency::protocol::{Grant, Reply};
+use tower_idempotency::protocol::{Found, Grant, Reply};
 use tower_idempotency::store::{Effect, ErrorKind, Store};
 
 use super::{
@@ -61,6 +61,19 @@ async fn a_begin_whose_reply_was_lost_with_the_connection_is_repeated_unnoticed(
     let reply = store.begin(&attempt(slot()), WITHIN).await;
     assert!(matches!(reply, Ok(Reply::Mine(_))), "{reply:?}");
     assert_eq!(wire.commands().iter().filter(|name| *name == "EVALSHA").count(), 2);
+}
+
+#[tokio::test]
+async fn a_begin_that_was_lost_and_is_then_refused_is_unknown() {
+    let (wire, store) = wired().await;
+    let claim = start(&store).await;
+    warm_up(&store).await;
+    wire.lose("EVALSHA", Loss::Close);
+    let retry = attempt(claim.attempt().slot);
+    let error = store.begin(&retry, WITHIN).await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::Unreachable, Effect::Unknown));
+    let reply = store.begin(&retry, WITHIN).await;
+    assert!(matches!(reply, Ok(Reply::Found(Found::Busy { .. }))), "{reply:?}");
 }
 
 #[tokio::test]
