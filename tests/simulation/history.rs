@@ -68,6 +68,8 @@ pub struct Answer {
     pub replayed: bool,
     pub unstored: bool,
     pub rejection: Option<Rejection>,
+    /// When the server sent it.
+    pub sent: u64,
 }
 
 #[derive(Clone, Debug)]

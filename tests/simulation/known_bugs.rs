@@ -4,7 +4,7 @@ use crate::defects::Defect;
 use crate::seed::{Verdict, run_seed};
 
 /// How many seeds it may take.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 10_000;
 
 #[test]
 fn bugs_that_stores_and_layers_have_had_are_found() {

@@ -242,6 +242,7 @@ async fn read<B: Body<Data = Bytes>>(response: Response<B>) -> Option<Answer> {
         replayed: parts.headers.contains_key("idempotent-replayed"),
         unstored: parts.headers.contains_key("idempotency-status"),
         rejection: parts.extensions.get::<Rejection>().cloned(),
+        sent: 0,
     })
 }
 
@@ -250,7 +251,10 @@ fn reply(world: &Shared, site: &Site, request: usize, answer: Option<Answer>) {
     let now = site.now();
     match world.fate_at(now, (site.server, Path::FromServer)) {
         None => world.count("lost answers to clients"),
-        Some(fate) => world.push(now + fate.delay, Event::Answer { request, answer }),
+        Some(fate) => {
+            let answer = answer.map(|answer| Answer { sent: now, ..answer });
+            world.push(now + fate.delay, Event::Answer { request, answer });
+        }
     }
     site.sent.notify_one();
 }

@@ -1,8 +1,9 @@
 //! One answer per key: all clients that are answered for good get the same answer, and it is the one
 //! that a run or a hook gave.
 
-use crate::history::{Ending, Run};
+use crate::history::{Answer, Asked, Ending, Run};
 use crate::meaning::{Meaning, Outcome, Source, meaning};
+use crate::plan::Profile;
 use crate::world::World;
 
 use super::Violation;
@@ -31,10 +32,27 @@ pub fn check(world: &World) -> Option<Violation> {
                     None => answers[key] = Some((number, outcome)),
                 }
             }
+            Meaning::Unstored(_) => {
+                if let Some(text) = overtaken(world, number, answer) {
+                    return of(text);
+                }
+            }
             _ => {}
         }
     }
     None
+}
+
+/// An answer that is not stored yet is given only while nobody else can give another one. (When the
+/// store's clock jumps, a server cannot know.)
+fn overtaken(world: &World, request: usize, answer: &Answer) -> Option<String> {
+    let own = world.history.runs.iter().find(|run| run.request == request)?;
+    let since = own.start + 1..answer.sent;
+    let ran = |run: &Run| run.key == own.key && since.contains(&run.start);
+    let asked = |it: &Asked| it.key == own.key && it.fence == own.fence && since.contains(&it.at);
+    let overtaken = world.history.runs.iter().any(ran) || world.history.asked.iter().any(asked);
+    (overtaken && world.plan.profile == Profile::Ordinary)
+        .then(|| format!("request {request} was answered without being stored, too late"))
 }
 
 /// Whether the ledger has a run of this key that ended so.
