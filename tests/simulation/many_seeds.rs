@@ -29,8 +29,9 @@ fn every_invariant_holds_for_as_many_seeds_as_fit_in_the_time() {
     let seconds = setting("SIMULATION_SECONDS").unwrap_or(120);
     let base = setting("SIMULATION_BASE").unwrap_or_else(random);
     println!("base seed {base}; SIMULATION_BASE={base} repeats it");
+    let begun = SystemClock.monotonic();
     let tally = run_for(Duration::from_secs(seconds), base);
-    report(&tally, seconds);
+    report(&tally, (SystemClock.monotonic() - begun).as_secs());
     if let Some(failure) = tally.failures.first() {
         panic!("{failure}");
     }
@@ -65,6 +66,9 @@ fn run_for(time: Duration, base: u64) -> Tally {
                     let verdict = run_seed(seed, Defect::None, true);
                     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
                     tally.seeds += 1;
+                    if tally.seeds.is_multiple_of(20_000) {
+                        println!("{} seeds so far", tally.seeds);
+                    }
                     match verdict {
                         Verdict::Holds(counters) => tally.counters.merge(&counters),
                         Verdict::Fails(report) => {
