@@ -79,7 +79,8 @@ impl Engine {
     }
 
     /// The answer that stands already: a claim that has lapsed can have been resolved, and then its
-    /// own outcome comes too late, although the slot is still its own.
+    /// own outcome comes too late, although the slot is still its own. Where the store does not say
+    /// which of them stands, neither is answered.
     async fn overruled(&self, held: &Held, conclusion: &Conclusion) -> Option<Answer> {
         let Conclusion::Keep(own) = conclusion else { return None };
         if held.is_live() {
