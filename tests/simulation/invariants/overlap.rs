@@ -22,7 +22,10 @@ pub fn check(world: &World) -> Option<Violation> {
                 let text = format!("run {number} was live while run {other} ran: {later:?}");
                 return Some(Violation::of(NAME, run.key, text));
             }
-            if later.start > run.start && later.fence <= run.fence {
+            // A process that stood still can bring its claim back after another took over, freed the
+            // key, and was forgotten.
+            let brought_back = world.history.brought_back.contains(&(later.key, later.fence));
+            if later.start > run.start && later.fence <= run.fence && !brought_back {
                 let text = format!("run {other} has a fence no larger than run {number}'s");
                 return Some(Violation::of(NAME, run.key, text));
             }
