@@ -11,6 +11,7 @@ use tower_idempotency::protocol::{Attempt, Ran};
 use tower_idempotency::store::{ErrorKind, Operation, Store as _};
 use tower_idempotency::{Guarantee, IdempotencyLayer, InFlight, Policy, Recovery};
 
+use crate::support::answer::Answer;
 use crate::support::any_store::{AnyStore, on_every_store};
 use crate::support::app::{App, Run, eventually, layer_with, pause};
 use crate::support::attempt::{attempt_of, response};
@@ -65,8 +66,26 @@ async fn abandoned(store: &AnyStore, ask: &Ask) -> Attempt {
 }
 
 async fn rule_24_a_worker_whose_claim_was_resolved_gives_the_answer_that_stands(inner: AnyStore) {
-    let store = FaultyStore::new(&inner);
-    store.fault(Operation::Renew, Fault::Fails(ErrorKind::Unreachable));
+    let (frozen, worker, resolved) = overruled(&inner, &[Operation::Renew]).await;
+    worker.is_replay_of(&resolved);
+    frozen.send(keyed("k")).await.is_replay_of(&resolved);
+}
+
+#[tokio::test]
+async fn rule_24_a_worker_that_cannot_learn_whether_it_was_overruled_does_not_answer() {
+    let inner = AnyStore::memory();
+    let (frozen, worker, resolved) = overruled(&inner, &[Operation::Renew, Operation::Look]).await;
+    worker.is_refused(503, "store-unavailable");
+    frozen.send(keyed("k")).await.is_replay_of(&resolved);
+}
+
+/// A server whose calls of these verbs fail, what its worker answers in the end, and what a hook on
+/// another server had answered before.
+async fn overruled(inner: &AnyStore, failing: &[Operation]) -> (App, Answer, Answer) {
+    let store = FaultyStore::new(inner);
+    for verb in failing {
+        store.fault(*verb, Fault::Fails(ErrorKind::Unreachable));
+    }
     let go = Arc::new(Notify::new());
     let gate = Arc::clone(&go);
     let policy = Policy::new().lease(Duration::from_millis(200));
@@ -82,12 +101,11 @@ async fn rule_24_a_worker_whose_claim_was_resolved_gives_the_answer_that_stands(
     eventually(|| frozen.runs() == 1).await;
     pause(400).await;
     let hook = Policy::new().on_abandoned(async |_| known());
-    let other = numbered(layer_with(&inner, hook)).await;
+    let other = numbered(layer_with(inner, hook)).await;
     let resolved = other.send(keyed("k")).await;
     assert_eq!(resolved.text(), "the hook's");
     go.notify_one();
-    worker.await.expect("an answer").is_replay_of(&resolved);
-    frozen.send(keyed("k")).await.is_replay_of(&resolved);
+    (frozen, worker.await.expect("an answer"), resolved)
 }
 
 #[tokio::test]
