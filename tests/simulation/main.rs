@@ -25,6 +25,7 @@ mod site;
 mod store_client;
 mod store_server;
 mod trace;
+mod words;
 mod world;
 
 /// Handlers panic on purpose, and nobody needs to read that.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 use tower_idempotency::protocol::{
-    Attempt, FenceToken, Found, Grant, Operation, Outcome, Phase, Ran, Record, Reply, Slot,
-    Timestamp, Verb,
+    Attempt, FenceToken, Grant, Operation, Outcome, Phase, Ran, Record, Reply, Slot, Timestamp,
+    Verb,
 };
 use tower_idempotency::store::{Effect, ErrorKind, Seen};
 
 use super::event::Event;
 use super::faults::Path;
+use super::words::words;
 use super::world::World;
 
 /// A call as it travels.
@@ -176,7 +177,7 @@ impl World {
         }
         self.notice(&message, found.as_ref(), &reply);
         let key = self.key_of(slot);
-        let text = format!("the store: {}: {}", self.describe(&message), brief(&reply));
+        let text = format!("the store: {}: {}", self.describe(&message), words(&reply));
         self.note(key, text);
         if record != found {
             let claimed = matches!(reply, Reply::Started(_) | Reply::Mine(_) | Reply::Reclaimed(_));
@@ -272,31 +273,5 @@ impl Message {
             | Self::Release { attempt, .. } => attempt.slot,
             Self::Look(slot) | Self::Resolve { slot, .. } => *slot,
         }
-    }
-}
-
-impl World {
-    /// A call in words. Nonces are random, so they are named by the order of their appearance.
-    fn describe(&self, message: &Message) -> String {
-        let name =
-            |attempt: &Attempt| self.attempts.get(attempt.nonce.as_bytes()).map(|it| it.name);
-        match message {
-            Message::Begin(attempt) => format!("begin by {:?}", name(attempt)),
-            Message::Renew(attempt, _) => format!("renew by {:?}", name(attempt)),
-            Message::Complete(attempt, ..) => format!("complete by {:?}", name(attempt)),
-            Message::Release { attempt, ran, .. } => {
-                format!("release by {:?}, ran: {ran:?}", name(attempt))
-            }
-            Message::Look(_) => "look".into(),
-            Message::Resolve { fence, .. } => format!("resolve {fence}"),
-        }
-    }
-}
-
-fn brief(reply: &Reply) -> String {
-    match reply {
-        Reply::Found(Found::Completed { .. }) => "Found(Completed)".into(),
-        Reply::Fenced(Found::Completed { .. }) => "Fenced(Completed)".into(),
-        reply => format!("{reply:?}"),
     }
 }
