@@ -65,10 +65,11 @@ impl Call<'_> {
             return Err(self.unexpected());
         };
         self.time.learn(now, self.sent(), Some(key));
+        // With 0 left it is there until the millisecond is over; begin would still find it.
         let expires = match left {
             -2 => now,
             left => u64::try_from(left)
-                .map_or(Timestamp::NEVER, |left| now.after(Duration::from_millis(left))),
+                .map_or(Timestamp::NEVER, |left| now.after(Duration::from_millis(left + 1))),
         };
         let record = value
             .filter(|_| now < expires)

@@ -6,6 +6,7 @@ mod cluster_durable;
 mod connection;
 mod durable;
 mod emptied;
+mod expiry;
 mod foreign;
 mod full;
 mod ifeq;
