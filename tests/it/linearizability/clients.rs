@@ -22,8 +22,6 @@ pub struct Style {
     pub leases: (u64, u64),
     /// For how long records live, in milliseconds; one for all attempts at a slot.
     pub retention: u64,
-    /// Whether calls are dropped before they are answered.
-    pub impatient: bool,
 }
 
 /// A client, with what it knows of the slots.
@@ -31,6 +29,8 @@ pub struct Client<S> {
     pub store: Recorder<S>,
     pub slots: Vec<Slot>,
     pub style: Style,
+    /// Whether calls are dropped before they are answered.
+    pub impatient: bool,
     pub random: StdRng,
     pub mine: Vec<(Attempt, Grant)>,
     pub seen: Vec<(Slot, FenceToken)>,
@@ -70,7 +70,7 @@ impl<S: Store> Client<S> {
     }
 
     async fn ask(&mut self, asked: Asked) {
-        let patience = match self.style.impatient && self.random.random_range(0..12) == 0 {
+        let patience = match self.impatient && self.random.random_range(0..12) == 0 {
             true => Duration::from_micros(self.random.random_range(50..2000)),
             false => Duration::MAX,
         };

@@ -31,10 +31,12 @@
 //! slot have one retention. So two caches in front of one store have to be linearizable, as one store.
 
 mod brief;
+mod broken;
 mod checker;
 mod clients;
 mod history;
 mod made;
+mod proxy;
 mod span;
 mod spec;
 mod workload;
@@ -44,6 +46,7 @@ use std::sync::Arc;
 use tower_idempotency::store::{MemoryStore, NearCache, RedisStore};
 
 use crate::support;
+use proxy::Proxy;
 use workload::{MEMORY, REDIS, Stores, histories};
 
 /// Two processes on one server.
@@ -82,4 +85,26 @@ linearizable! {
     sentinel: REDIS, || two(&support::sentinel::shared().url());
     cluster: REDIS, || two(&support::cluster::shared().url());
     near_redis: REDIS.near(), || near(&support::redis::shared().url());
+}
+
+/// Two processes whose connections break, and one whose connections do not.
+async fn with_faults(server: &support::redis::RedisServer) {
+    let proxy = Proxy::to(server.address()).await;
+    histories(REDIS, || {
+        let prefix = format!("linear-{:016x}", rand::random::<u64>());
+        let store = |url| RedisStore::connect(url).expect("a valid address").prefix(&prefix);
+        let broken = || store(format!("redis://127.0.0.1:{}", proxy.port));
+        Stores::new([broken(), broken(), store(server.url())]).behind(&proxy)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn histories_with_broken_connections_agree_with_the_contract_on_redis() {
+    with_faults(support::redis::shared()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn histories_with_broken_connections_agree_with_the_contract_on_valkey() {
+    with_faults(support::redis::shared_valkey()).await;
 }

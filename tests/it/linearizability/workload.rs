@@ -11,11 +11,15 @@ use tower_idempotency::store::Store;
 use super::checker::{self, Event};
 use super::clients::{Client, Style};
 use super::history::{Asked, Call, Got, Recorder, WITHIN, now};
+use super::proxy::Proxy;
 use super::span::{Span, micros};
 use super::spec::Precision;
 
 /// How long the histories of one store take, where nothing else is asked for.
 const SECONDS: u64 = 3;
+
+/// How many histories are made at once: most of their time is spent waiting.
+const BATCH: usize = 4;
 
 /// How far a server's clock may drift from this machine's within one history, in microseconds: as
 /// much as the wall clock is slewed.
@@ -36,7 +40,11 @@ impl Precision {
 
 /// The ways to one store, of which each client takes one.
 #[derive(Debug)]
-pub struct Stores<S>(Vec<Arc<S>>);
+pub struct Stores<S> {
+    ways: Vec<Arc<S>>,
+    /// What breaks the connections of all but the last.
+    proxy: Option<Proxy>,
+}
 
 impl<S: Store> Stores<S> {
     pub fn one(store: S) -> Self {
@@ -44,20 +52,24 @@ impl<S: Store> Stores<S> {
     }
 
     pub fn new(stores: impl IntoIterator<Item = S>) -> Self {
-        Self(stores.into_iter().map(Arc::new).collect())
+        Self { ways: stores.into_iter().map(Arc::new).collect(), proxy: None }
+    }
+
+    pub fn behind(self, proxy: &Proxy) -> Self {
+        Self { proxy: Some(proxy.clone()), ..self }
     }
 
     /// The same with something around each way.
     pub fn map<T: Store>(self, around: impl Fn(S) -> T) -> Stores<T> {
         let inner = |store| Arc::into_inner(store).expect("nobody else has it");
-        Stores::new(self.0.into_iter().map(|store| around(inner(store))))
+        Stores::new(self.ways.into_iter().map(|store| around(inner(store))))
     }
 }
 
 /// How often things were seen that make a history worth looking at.
 #[derive(Debug, Default)]
-pub struct Seen {
-    pub histories: usize,
+struct Seen {
+    histories: usize,
     calls: usize,
     started: usize,
     reclaimed: usize,
@@ -68,6 +80,8 @@ pub struct Seen {
     busy: usize,
     unknown_outcome: usize,
     unanswered: usize,
+    /// Calls that may have been sent twice.
+    copies: usize,
 }
 
 /// Histories on fresh stores until the time is over.
@@ -80,22 +94,33 @@ pub async fn histories<S: Store>(precision: Precision, stores: impl Fn() -> Stor
     // The first one may have to start a server.
     let mut until = u64::MAX;
     while now() < until {
-        let seed = first.wrapping_add(seen.histories as u64);
-        let style = Style {
-            pause: [100, 2000, 6000][seen.histories % 3],
-            leases: (2, 20),
-            retention: [50, 10_000][seen.histories / 3 % 2],
-            impatient: false,
-        };
-        let history = history(&stores(), seed, style).await;
-        until = until.min(now() + seconds * 1_000_000);
-        seen.count(&history.calls);
-        if let Err(violation) = history.check(precision) {
-            panic!("LINEARIZABILITY_SEED={seed}: {}", violation.0);
+        let batch = (0..BATCH).map(|number| {
+            let seed = first.wrapping_add((seen.histories + number) as u64);
+            let stores = stores();
+            async move { (seed, history(&stores, seed, style(seed)).await) }
+        });
+        for (seed, history) in futures_util::future::join_all(batch).await {
+            seen.count(&history);
+            if let Err(violation) = history.check(precision) {
+                panic!("LINEARIZABILITY_SEED={seed}: {}", violation.0);
+            }
         }
+        until = until.min(now() + seconds * 1_000_000);
     }
     eprintln!("from seed {first}: {seen:?}");
     seen.assert_all();
+    let faults = stores().proxy.is_none() || seen.unanswered > 0 && seen.copies > 0;
+    assert!(faults, "nothing was lost: {seen:?}");
+}
+
+/// How the history of this seed is made.
+pub fn style(seed: u64) -> Style {
+    let mut random = StdRng::seed_from_u64(seed);
+    Style {
+        pause: [100, 2000, 6000][random.random_range(0..3)],
+        leases: (2, 20),
+        retention: [50, 10_000][random.random_range(0..2)],
+    }
 }
 
 /// Everything that was called on the slots of one history.
@@ -103,18 +128,21 @@ pub struct History {
     pub calls: Vec<Call>,
     /// What to add to this machine's clock for the store's, within bounds.
     offset: (i128, i128),
+    /// When connections were broken.
+    broken: Vec<u64>,
 }
 
 pub async fn history<S: Store>(stores: &Stores<S>, seed: u64, style: Style) -> History {
     let mut random = StdRng::seed_from_u64(seed);
-    let offset = offset(&*stores.0[0], random.random()).await;
+    let offset = offset(&**stores.ways.last().expect("a store"), random.random()).await;
     let slots: Vec<_> = (0..3).map(|_| Slot::from_bytes(random.random())).collect();
     let calls = Arc::new(Mutex::new(vec![]));
     let clients: Vec<_> = (0..6)
         .map(|client| {
-            let store = Arc::clone(&stores.0[client % stores.0.len()]);
+            let store = Arc::clone(&stores.ways[client % stores.ways.len()]);
             let client = Client {
                 store: Recorder { client, store, calls: Arc::clone(&calls) },
+                impatient: stores.proxy.is_some(),
                 slots: slots.clone(),
                 style,
                 random: StdRng::seed_from_u64(random.random()),
@@ -128,7 +156,8 @@ pub async fn history<S: Store>(stores: &Stores<S>, seed: u64, style: Style) -> H
         client.await.expect("a client does not panic");
     }
     let calls = std::mem::take(&mut *calls.lock().unwrap());
-    History { calls, offset }
+    let broken = stores.proxy.as_ref().map(Proxy::broken).unwrap_or_default();
+    History { calls, offset, broken }
 }
 
 /// How much the store's clock is ahead of this machine's, at least and at most.
@@ -153,8 +182,21 @@ impl History {
         slots.dedup();
         slots.into_iter().try_for_each(|slot| {
             let calls = self.calls.iter().filter(|call| call.asked.slot() == slot);
-            checker::check(calls.map(|call| self.event(call, precision)).collect(), precision)
+            let copies = calls.clone().filter_map(|call| self.copy(call));
+            let calls: Vec<_> = calls.cloned().chain(copies).collect();
+            checker::check(
+                calls.iter().map(|call| self.event(call, precision)).collect(),
+                precision,
+            )
         })
+    }
+
+    /// The same call as it may have been sent before, on a connection that broke.
+    fn copy(&self, call: &Call) -> Option<Call> {
+        let again = matches!(call.got, Got::Reply(_));
+        let broke = |at: &u64| (call.called.saturating_sub(5000)..=call.returned).contains(at);
+        let copied = again && self.broken.iter().any(broke);
+        copied.then(|| Call { got: Got::Unknown, ..call.clone() })
     }
 
     fn event(&self, call: &Call, precision: Precision) -> Event {
@@ -176,10 +218,11 @@ impl History {
 }
 
 impl Seen {
-    pub fn count(&mut self, calls: &[Call]) {
+    fn count(&mut self, history: &History) {
         self.histories += 1;
-        self.calls += calls.len();
-        for Call { asked, got, .. } in calls {
+        self.calls += history.calls.len();
+        self.copies += history.calls.iter().filter_map(|call| history.copy(call)).count();
+        for Call { asked, got, .. } in &history.calls {
             match (asked, got) {
                 (_, Got::Reply(Reply::Started(_))) => self.started += 1,
                 (_, Got::Reply(Reply::Reclaimed(_))) => self.reclaimed += 1,
