@@ -181,3 +181,22 @@
 //!   (`failover::sentinel::w10_of_a_master_that_is_cut_off_only_claims_are_lost_that_did_not_wait_for_its_replica`)
 //! - The memory store forgets everything with its process; so does a Redis without persistence.
 //!   (`redis_store::emptied::w20_a_restart_without_its_data_is_noticed_and_one_with_it_is_not`)
+//!
+//! # How the whole is searched
+//!
+//! The tests above were written for failures that somebody has thought of. These look for the others,
+//! and are shown to find what they are meant to find:
+//!
+//! - The store contract is a suite of cases that runs on every store and through every decorator.
+//!   (`conformance::begin::a_free_slot_is_claimed`)
+//! - Every order in which a few attempts, their messages and the faults of one class can meet is
+//!   searched to the end, over the same function that the stores carry out.
+//!   (`exhaustive::variants::at_most_once_and_crashes`,
+//!   `exhaustive::liveness::once_faults_stop_every_key_comes_to_rest`)
+//! - A mistake in the protocol is found by that search, with a shortest way to it.
+//!   (`exhaustive::defects::without_deadline_and_cancel_a_claim_is_left`,
+//!   `exhaustive::defects::unfenced_writes_change_what_is_stored`)
+//! - The engine and the layer run in a simulation in which a number decides everything that goes wrong.
+//!   (`simulation::many_seeds::every_invariant_holds_for_as_many_seeds_as_fit_in_the_time`)
+//! - Bugs that stores and layers have had are found by the simulation when they are put back.
+//!   (`simulation::known_bugs::bugs_that_stores_and_layers_have_had_are_found`)
