@@ -5,7 +5,7 @@ use redis::Cmd;
 use super::call::Call;
 use super::records::{classify, micros, millis, unnumbered};
 use super::{Emptied, RedisStore, scripts};
-use crate::protocol::{Attempt, Guarantee, Reply, Timestamp, Verb};
+use crate::protocol::{Attempt, Found, Guarantee, Reply, Timestamp, Verb};
 use crate::store::{Effect, Error, ErrorKind, Operation, Seen};
 
 impl RedisStore {
@@ -59,6 +59,8 @@ impl RedisStore {
         };
         let verb = Verb::Begin(attempt);
         match self.run(call, &scripts::BEGIN, &attempt.slot, verb, arguments).await? {
+            // An outcome stays: no earlier copy claims this slot.
+            reply @ Reply::Found(Found::Completed { .. }) => Ok(reply),
             refused @ Reply::Found(_) => call.refused(refused),
             reply => Ok(reply),
         }
