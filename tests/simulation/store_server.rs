@@ -69,11 +69,13 @@ impl StoreClock {
     }
 }
 
+/// When, where, whether it was a claim, and what was there then.
+type Write = (u64, Slot, bool, Option<Record>);
+
 #[derive(Debug)]
 pub struct Store {
     pub records: BTreeMap<[u8; 32], Record>,
-    /// Each write: when, where, whether it was a claim, and what was there then.
-    journal: Vec<(u64, Slot, bool, Option<Record>)>,
+    journal: Vec<Write>,
     pub clock: StoreClock,
     pub frozen: u32,
     pub held: Vec<usize>,
@@ -106,6 +108,12 @@ impl Store {
             Some(record) => self.records.insert(*slot.as_bytes(), record),
             None => self.records.remove(slot.as_bytes()),
         };
+    }
+
+    /// What a slot held, as it was last written by then.
+    pub fn before(&self, at: u64, slot: Slot) -> Option<&Record> {
+        let mut writes = self.journal.iter().rev();
+        writes.find(|(when, of, ..)| *when <= at && *of == slot)?.3.as_ref()
     }
 
     /// What a replica has that lacks every write since then but the claims.

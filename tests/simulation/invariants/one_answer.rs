@@ -1,7 +1,10 @@
 //! One answer per key: all clients that are answered for good get the same answer, and it is the one
 //! that a run or a hook gave.
 
-use crate::history::{Answer, Asked, Ending, Run};
+use tower_idempotency::Guarantee;
+use tower_idempotency::protocol::{Phase, Slot};
+
+use crate::history::{Answer, Ending, Run};
 use crate::meaning::{Meaning, Outcome, Source, meaning};
 use crate::plan::Profile;
 use crate::world::World;
@@ -43,16 +46,31 @@ pub fn check(world: &World) -> Option<Violation> {
     None
 }
 
-/// An answer that is not stored yet is given only while nobody else can give another one. (When the
-/// store's clock jumps, a server cannot know.)
+/// An answer that is not stored yet is given only while nobody else can give another one: the lease is
+/// live, or the outcome there. (When the store's clock jumps, a server cannot know.)
 fn overtaken(world: &World, request: usize, answer: &Answer) -> Option<String> {
     let own = world.history.runs.iter().find(|run| run.request == request)?;
-    let since = own.start + 1..answer.sent;
-    let ran = |run: &Run| run.key == own.key && since.contains(&run.start);
-    let asked = |it: &Asked| it.key == own.key && it.fence == own.fence && since.contains(&it.at);
-    let overtaken = world.history.runs.iter().any(ran) || world.history.asked.iter().any(asked);
-    (overtaken && world.plan.profile == Profile::Ordinary)
-        .then(|| format!("request {request} was answered without being stored, too late"))
+    let route = &world.plan.keys[own.key].route;
+    if route.guarantee == Guarantee::AtMostOnce && !route.hook
+        || world.plan.profile != Profile::Ordinary
+    {
+        return None;
+    }
+    let mut slots = world.slots.iter().filter(|(_, key)| **key == own.key);
+    let held = slots.any(|(slot, _)| {
+        let record = world.store.before(answer.sent, Slot::from_bytes(*slot));
+        record.is_some_and(|record| {
+            let unlapsed = match record.phase {
+                Phase::InProgress { lease_until } => {
+                    world.store.clock.at(answer.sent) < lease_until
+                }
+                Phase::Completed { .. } => true,
+                Phase::Released => false,
+            };
+            unlapsed && record.fence.number() == own.fence
+        })
+    });
+    (!held).then(|| format!("request {request} was answered without being stored, too late"))
 }
 
 /// Whether the ledger has a run of this key that ended so.
