@@ -145,11 +145,10 @@ fn stored_is_final(history: &History) -> Vec<String> {
         let stored = requests.iter().filter(|request| request.is_stored());
         let Some(stored) = stored.min_by_key(|request| request.heard) else { continue };
         let later = requests.iter().filter(|request| request.sent > stored.heard);
-        let is_other = |request: &&&Request| match (request.meaning(), &request.answer) {
-            (Meaning::Done | Meaning::Reused, _) | (_, None) => false,
-            // Not asked: the store or the server had no time for it.
-            (_, Some(answer)) => answer.status != 503,
-        };
+        // To ask again is no answer: the store had no time for it, or a request waited behind another
+        // one that had no answer from the store. That nothing ran again, the ledger says.
+        let is_other =
+            |request: &&&Request| matches!(request.meaning(), Meaning::Unknown | Meaning::Wrong);
         broken
             .extend(later.filter(is_other).map(|request| format!("{stored:?}, then {request:?}")));
         let again = runs.get(name).into_iter().flatten().filter(|run| run.start > stored.heard);
