@@ -98,6 +98,7 @@ pub mod problems;
 pub mod protocol;
 pub mod reliability;
 pub mod store;
+mod sync;
 
 pub use crate::engine::{Abandoned, Rejection, RunningClaim, Verdict};
 pub use crate::layer::{

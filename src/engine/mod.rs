@@ -4,6 +4,8 @@ mod abandoned;
 mod admission;
 mod begin;
 mod call;
+#[cfg(all(test, shuttle))]
+mod interleavings;
 mod lease;
 mod recovery;
 mod rejection;

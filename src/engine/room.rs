@@ -1,7 +1,7 @@
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use crate::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// How many handlers may run at once, in all and for one tenant. Handlers outlive their connections,
 /// so a limit outside the layer does not see them.

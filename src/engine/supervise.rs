@@ -3,13 +3,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{Instrument as _, Span};
 
 use super::Held;
 use super::lease::Registration;
+use crate::sync::Handle;
 
 /// How the work of a claim came to its end.
 pub(crate) enum Ran<T> {

@@ -1,14 +1,17 @@
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::sync::TryAcquireError;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Answer, Rejection};
 use crate::clock::Clock;
 use crate::protocol::{Fingerprint, Slot};
+use crate::sync::{
+    AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore, timeout,
+};
 
 /// How many requests may wait for the answer of another one.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +99,12 @@ impl Queues {
         Place { queue, lease, until, counted: false }
     }
 
+    /// Whether nobody waits and no queue is left.
+    #[cfg(all(test, shuttle))]
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty() && self.waiting.load(Ordering::Relaxed) == 0
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<(Slot, Fingerprint), Weak<Queue>>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -164,7 +173,7 @@ impl Place {
         self.counted = true;
         let left = self.until.saturating_sub(self.queue.all.clock.monotonic());
         let turn = Arc::clone(&self.queue.turn).acquire_owned();
-        let turn = tokio::time::timeout(left, turn).await;
+        let turn = timeout(left, turn).await;
         self.stop_waiting();
         match turn {
             Ok(Ok(permit)) => Turn::Ask(self.ticket(permit)),

@@ -1,8 +1,10 @@
+#[cfg(all(test, shuttle))]
+mod interleavings;
 mod shard;
 mod watchers;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use self::shard::{Cost, Shard};
@@ -12,6 +14,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::protocol::{
     Attempt, Claim, FenceToken, Operation, Outcome, Ran, Reply, Slot, Timestamp, Verb, apply,
 };
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, timeout};
 
 const SHARDS: usize = 64;
 
@@ -231,10 +234,10 @@ impl Store for MemoryStore {
                 let changed = watcher.changed();
                 let seen = self.look(slot, within).await?;
                 let Some(lease) = seen.running(fence) else { return Ok(seen) };
-                let _ = tokio::time::timeout(lease, changed).await;
+                let _ = timeout(lease, changed).await;
             }
         };
-        match tokio::time::timeout(within, looks).await {
+        match timeout(within, looks).await {
             Ok(seen) => seen,
             Err(_) => self.look(slot, within).await,
         }
