@@ -11,6 +11,7 @@ use tower_idempotency::protocol::{
 };
 use tower_idempotency::store::{self, Error, Seen, Store};
 
+use super::checker::Violation;
 use super::span::micros;
 use super::workload::{MEMORY, Stores, history, style};
 
@@ -169,9 +170,9 @@ async fn refused_after(fault: Fault, most: usize) -> Option<usize> {
         let stores = Stores::one(Broken::new(fault));
         let seed = first.wrapping_add(number as u64);
         let history = history(&stores, seed, style(seed)).await;
-        if let Err(violation) = history.check(MEMORY) {
+        if let Err(Violation::NoOrder(text)) = history.check(MEMORY) {
             eprintln!("{fault:?} is refused after {} histories from seed {first}", number + 1);
-            assert!(fault != Fault::None, "{}", violation.0);
+            assert!(fault != Fault::None, "{}", text);
             return Some(number + 1);
         }
     }

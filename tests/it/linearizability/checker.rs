@@ -26,12 +26,20 @@ pub struct Event {
     pub window: Span,
 }
 
-/// Why there is no such order, for a reader.
+/// Why a history was not accepted.
 #[derive(Debug)]
-pub struct Violation(pub String);
+pub enum Violation {
+    /// There is no order; for a reader.
+    NoOrder(String),
+    /// So much was unknown that the search was given up.
+    Endless,
+}
 
 /// How many calls one slot may have.
-pub const MOST: usize = 128;
+const MOST: usize = 128;
+
+/// How many placings are looked at before a search is given up.
+const PATIENCE: usize = 200_000;
 
 /// Finds an order for the calls on one slot, or says how far it got.
 pub fn check(mut events: Vec<Event>, precision: Precision) -> Result<(), Violation> {
@@ -75,6 +83,9 @@ impl<'a> Search<'a> {
             }
             if !visited.insert((placed, state.name())) {
                 continue;
+            }
+            if visited.len() > PATIENCE {
+                return Err(Violation::Endless);
             }
             if (placed & self.answered).count_ones() > (furthest.0 & self.answered).count_ones() {
                 furthest = (placed, state.clone());
@@ -148,7 +159,7 @@ impl<'a> Search<'a> {
             );
         }
         let _ = writeln!(text, "and leaves {}", state.0.as_ref().map_or("nothing".into(), brief));
-        Violation(text)
+        Violation::NoOrder(text)
     }
 }
 

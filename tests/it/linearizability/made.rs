@@ -10,7 +10,7 @@ use tower_idempotency::protocol::{
 };
 use tower_idempotency::store;
 
-use super::checker::{Event, check};
+use super::checker::{Event, Violation, check};
 use super::history::{Asked, Got};
 use super::span::Span;
 use super::workload::MEMORY;
@@ -96,12 +96,16 @@ fn lost(called: u64, deadline: u64, mut event: Event) -> Event {
 
 #[track_caller]
 fn agrees(events: Vec<Event>) {
-    check(events, MEMORY).unwrap_or_else(|violation| panic!("{}", violation.0));
+    match check(events, MEMORY) {
+        Err(Violation::NoOrder(text)) => panic!("{text}"),
+        found => found.expect("it is decided"),
+    }
 }
 
 #[track_caller]
 fn refused(events: Vec<Event>) {
-    assert!(check(events, MEMORY).is_err(), "an order was found");
+    let found = check(events, MEMORY);
+    assert!(matches!(found, Err(Violation::NoOrder(_))), "an order was found");
 }
 
 #[test]

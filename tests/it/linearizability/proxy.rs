@@ -33,11 +33,12 @@ enum End {
 }
 
 impl Proxy {
-    /// What a piece meets depends on when it comes, so no seed would bring it back.
-    pub async fn to(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    pub fn to(server: SocketAddr, seed: u64) -> Self {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        listener.set_nonblocking(true).expect("it can be polled");
+        let listener = TcpListener::from_std(listener).expect("there is a runtime");
         let port = listener.local_addr().expect("its address").port();
-        let chaos = Arc::new(Mutex::new(StdRng::seed_from_u64(1)));
+        let chaos = Arc::new(Mutex::new(StdRng::seed_from_u64(seed)));
         let proxy = Self { port, chaos, broken: Arc::default() };
         let carrier = proxy.clone();
         tokio::spawn(async move {
