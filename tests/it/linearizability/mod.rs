@@ -21,7 +21,7 @@
 //! any. If it was a `begin`, others may have seen its fence. A call that is said to have had no effect,
 //! or to have been late, must have had none. A store may send a call again without saying so, when a
 //! connection breaks; so a call that was under way while a connection of its process broke counts
-//! twice, once with its answer and once as unknown. Where so much is unknown that the search does not
+//! twice, the second time as unknown. Where so much is unknown that the search does not
 //! end, the history is counted as undecided; of twenty, one may be.
 //!
 //! *Reads* are calls like others. A look at Redis tells a time a moment later than that at which it

@@ -16,7 +16,8 @@ use super::span::Span;
 pub struct Precision {
     /// How much the clocks of the store and of the test drift apart within a history.
     pub drift: u64,
-    /// How much earlier or later than asked for a record may expire.
+    /// How much earlier or later than asked for a record may expire. If at all, the store reads
+    /// another clock for it, at any moment of the call.
     pub expiry: u64,
     /// How much earlier than it was stored an outcome may say that it was stored.
     pub stored: u64,
@@ -60,12 +61,13 @@ impl State {
     /// What the slot may hold after a call that took effect within this window and was answered so.
     /// With [`Got::Unknown`] any answer will do, as long as something was written.
     pub fn after(&self, asked: &Asked, got: &Got, window: Span, precision: Precision) -> Vec<Self> {
+        let call = if precision.expiry > 0 { Some(window) } else { None };
         let Some(window) = self.judged_within(got, window, precision) else { return vec![] };
         let ages: &[Age] = match self.0 {
             None => &[Age::Expired],
             Some(_) => &[Age::Expired, Age::Lapsed, Age::Live],
         };
-        let next = |&age: &Age| self.aged(age, window)?.step(asked, got, precision);
+        let next = |&age: &Age| self.aged(age, window, call)?.step(asked, got, precision);
         ages.iter().filter_map(next).collect()
     }
 
@@ -98,27 +100,38 @@ impl State {
         }
     }
 
-    /// The same slot, if its record is of this age at a moment of this window.
-    fn aged(&self, age: Age, window: Span) -> Option<Moment> {
-        let Some(kept) = &self.0 else {
-            return Some(Moment { window, age, kept: None, at: window.first() });
+    /// The same slot, if its record is of this age at a moment of this window. Whether it has expired
+    /// may be judged at any moment of the call.
+    fn aged(&self, age: Age, window: Span, call: Option<Span>) -> Option<Moment> {
+        let moment = |window: Span, kept| {
+            let written = call.map_or(window, |call| Span { from: call.from, ..window });
+            Some(Moment { window, written, age, kept, at: window.first() })
+        };
+        let Some(kept) = &self.0 else { return moment(window, None) };
+        let unexpired = match call {
+            None => window.before(kept.expires.to),
+            Some(call) => call.before(kept.expires.to).map(|_| window),
         };
         let running = matches!(kept.record.phase, Phase::InProgress { .. });
         let window = match age {
+            Age::Expired if call.is_some() => {
+                call.and_then(|call| call.since(kept.expires.from)).map(|_| window)
+            }
             Age::Expired => window.since(kept.expires.from),
             Age::Lapsed if !running => None,
-            Age::Lapsed => window.before(kept.expires.to)?.since(kept.lease.from),
-            Age::Live if !running => window.before(kept.expires.to),
-            Age::Live => window.before(kept.expires.to)?.before(kept.lease.to),
+            Age::Lapsed => unexpired?.since(kept.lease.from),
+            Age::Live if !running => unexpired,
+            Age::Live => unexpired?.before(kept.lease.to),
         }?;
-        let kept = (age != Age::Expired).then(|| kept.clone());
-        Some(Moment { window, age, kept, at: window.first() })
+        moment(window, (age != Age::Expired).then(|| kept.clone()))
     }
 }
 
 /// A slot while a call takes effect.
 struct Moment {
     window: Span,
+    /// From when on the time of what is written counts until it expires.
+    written: Span,
     age: Age,
     kept: Option<Kept>,
     /// When an outcome was stored.
@@ -141,7 +154,7 @@ impl Moment {
             _ => return None,
         }
         Some(State(match next {
-            Some(record) if wrote => Some(Kept::written(record, now, self.window, precision)),
+            Some(record) if wrote => Some(Kept::written(record, now, &self, precision)),
             Some(_) => self.kept,
             None => None,
         }))
@@ -164,7 +177,8 @@ impl Moment {
                 self.window.first()
             }
             Found::Completed { age, .. } => {
-                let stored = kept.stored.wider(precision.ages, 0);
+                // Rounded twice, an age can also be too low.
+                let stored = kept.stored.wider(precision.ages, precision.ages.min(2));
                 self.at = stored.and(self.window.earlier(*age))?.first();
                 self.at.after(*age)
             }
@@ -216,9 +230,11 @@ impl Kept {
     }
 
     /// A record that was written at `now`, which stands for any moment of the window.
-    fn written(record: Record, now: Timestamp, window: Span, precision: Precision) -> Self {
+    fn written(record: Record, now: Timestamp, moment: &Moment, precision: Precision) -> Self {
+        let window = moment.window;
         let moved = |at: Timestamp| window.later(at.since(now));
-        let expires = moved(record.expires).wider(precision.expiry, precision.expiry);
+        let expires = moment.written.later(record.expires.since(now));
+        let expires = expires.wider(precision.expiry, precision.expiry);
         let (record, [lease, _]) = without_times(record);
         let lease = lease.map_or(Span::at(0), |until| moved(Timestamp::from_micros(until)));
         Self { record, lease, stored: window.wider(precision.stored, 0), expires }

@@ -198,7 +198,7 @@ impl History {
 
     /// The same call as it may have been sent before, on a connection that broke.
     fn copy(&self, call: &Call) -> Option<Call> {
-        let again = matches!(call.got, Got::Reply(_));
+        let again = matches!(call.got, Got::Reply(_) | Got::Unknown) && !call.asked.reads();
         let broke = |at: &u64| (call.called.saturating_sub(5000)..=call.returned).contains(at);
         let copied = again && self.broken[call.client % self.broken.len()].iter().any(broke);
         copied.then(|| Call { got: Got::Unknown, ..call.clone() })
