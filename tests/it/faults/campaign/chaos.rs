@@ -10,6 +10,7 @@ use rand::seq::SliceRandom as _;
 use tokio::task::{JoinHandle, block_in_place};
 use tokio::time::sleep;
 
+use super::SERVERS;
 use super::history::{Fault, Harmed, now};
 use super::workload::Scene;
 use crate::support::fault_proxy::{Fault as Broken, FaultProxy};
@@ -42,6 +43,14 @@ struct Deck<T> {
 impl<T: Clone> Deck<T> {
     fn new(all: &[T]) -> Self {
         Self { all: all.to_vec(), left: vec![] }
+    }
+
+    /// One of several of which each begins with another part of the cards, so that all come up soon.
+    fn part(all: &[T], random: &mut StdRng, number: usize) -> Self {
+        let mut left = all.to_vec();
+        left.shuffle(random);
+        left.rotate_left(number * all.len() / SERVERS);
+        Self { all: all.to_vec(), left }
     }
 
     fn draw(&mut self, random: &mut StdRng) -> T {
@@ -133,7 +142,7 @@ impl Berth {
     /// Breaks this server and its connections until the campaign ends.
     pub async fn harm(mut self, kinds: &[Harm], scene: Arc<Scene>, damage: Arc<Damage>) -> Self {
         let mut random = scene.random(10 + self.place as u64);
-        let mut deck = Deck::new(kinds);
+        let mut deck = Deck::part(kinds, &mut scene.random(2), self.place);
         while !kinds.is_empty() && !scene.is_ending() {
             sleep(Duration::from_millis(random.random_range(100..600))).await;
             let harm = deck.draw(&mut random);
@@ -181,7 +190,6 @@ impl Berth {
         self.ending.push(tokio::spawn(async move {
             for _ in 0..800 {
                 if old.has_ended() {
-                    eprintln!("drained {pid} {}", now() - from);
                     damage.note("server asked to end", Harmed::Process(pid), from);
                     return;
                 }
@@ -197,9 +205,9 @@ impl Berth {
         let past_lease = scene.lease + Duration::from_millis(random.random_range(300..900));
         let short = Duration::from_millis(random.random_range(300..1200));
         let (broken, time) = match kind {
-            "reply lost" => (Broken::LoseReply(random.random_range(0..8)), short),
+            "reply lost" => (Broken::LoseReply(random.random_range(0..5)), short),
             "reply lost in silence" => {
-                (Broken::LoseReplyInSilence(random.random_range(0..8)), short)
+                (Broken::LoseReplyInSilence(random.random_range(0..5)), short)
             }
             "held until reconnect" => (Broken::HoldUntilReconnect, short * 2),
             "requests swallowed" => (Broken::BlackholeRequests, short),
@@ -213,6 +221,13 @@ impl Berth {
         };
         proxy.set(broken);
         sleep(time).await;
+        // Until somebody has noticed, where that takes longer.
+        for _ in 0..40 {
+            if proxy.hits() > 0 {
+                break;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
         let hits = proxy.hits();
         proxy.heal();
         usize::from(hits > 0)

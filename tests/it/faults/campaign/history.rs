@@ -1,6 +1,7 @@
 //! What happened: what clients asked and heard, what ran, and what was broken meanwhile.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use serde_json::Value;
@@ -22,7 +23,7 @@ pub struct Name {
 }
 
 /// A request, and what came of it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Request {
     pub name: Name,
     pub body: String,
@@ -32,6 +33,15 @@ pub struct Request {
     pub heard: u64,
     /// `None` where the connection broke, or the client hung up.
     pub answer: Option<Answer>,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, body, client, sent, heard, answer } = self;
+        write!(f, "client {client} for {name:?} with {body:?}, from {sent} to {heard}: ")?;
+        let Some(answer) = answer else { return write!(f, "nothing") };
+        write!(f, "{} {:?}", answer.status, String::from_utf8_lossy(&answer.body))
+    }
 }
 
 /// What an answer means to a client.

@@ -10,6 +10,7 @@ mod figures;
 mod history;
 mod workload;
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,7 +65,7 @@ impl Campaign {
     async fn run(&self) -> Outcome {
         let seed = number_of("CAMPAIGN_SEED").unwrap_or_else(rand::random);
         let seconds = number_of("CAMPAIGN_SECONDS").unwrap_or(self.seconds);
-        eprintln!("campaign {}: CAMPAIGN_SEED={seed} CAMPAIGN_SECONDS={seconds}", self.name);
+        say(&format!("campaign {}: CAMPAIGN_SEED={seed} CAMPAIGN_SECONDS={seconds}", self.name));
         let store = RedisServer::launch(&Launch { kind: self.kind, ..Launch::new(self.options) });
         let ledger = NamedTempFile::new().expect("a temporary file");
         let mut berths = Vec::new();
@@ -92,7 +93,6 @@ impl Campaign {
         watch.await.expect("the machine is watched");
 
         let healed = now();
-        eprintln!("healed");
         let within = LEASE + Duration::from_millis(longest(LEASE)) + SLACK;
         let mut clients = clients;
         if timeout(within, &mut clients).await.is_err() {
@@ -104,18 +104,15 @@ impl Campaign {
         if timeout(within * 2, again).await.is_err() {
             scene.give_up();
         }
-        eprintln!("asked again {}", now() - healed);
         drop((berths, store));
 
         let history = self.history(&scene, &damage, &ledger);
         let violations = check(&history);
         let figures = Figures::of(&history, &damage, &scene, settled);
-        eprintln!(
-            "campaign {} (CAMPAIGN_SEED={seed}), {seconds} s of faults:\n{figures}",
-            self.name
-        );
+        let Self { name, .. } = self;
+        say(&format!("campaign {name} (CAMPAIGN_SEED={seed}), {seconds} s of faults:\n{figures}"));
         for Violation { rule, what } in violations.iter().take(20) {
-            eprintln!("broken: {rule}: {what}");
+            say(&format!("broken: {rule}: {what}"));
         }
         Outcome { figures, violations }
     }
@@ -159,6 +156,11 @@ impl Campaign {
         let unknown = figures.unknown_share();
         assert!(unknown <= unknown_at_most, "too much is unknown: {unknown}");
     }
+}
+
+/// Writes it where the harness of the tests does not hide it.
+fn say(text: &str) {
+    std::io::stderr().write_all(format!("{text}\n").as_bytes()).expect("standard error");
 }
 
 fn number_of(variable: &str) -> Option<u64> {

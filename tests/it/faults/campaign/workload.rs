@@ -16,10 +16,10 @@ use crate::support::http::{Ask, Server, post};
 const TENANTS: [&str; 3] = ["red", "green", "blue"];
 
 /// How many keys are asked for at once.
-const KEYS_AT_ONCE: usize = 16;
+const KEYS_AT_ONCE: usize = 24;
 
 /// How long a patient client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What clients and those who break things share.
 pub struct Scene {
