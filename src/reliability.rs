@@ -185,7 +185,8 @@
 //! # How the whole is searched
 //!
 //! The tests above were written for failures that somebody has thought of. These look for the others,
-//! and are shown to find what they are meant to find:
+//! and are shown to find what they are meant to find. What a stranger can send (keys, stored bytes,
+//! headers, JSON) is fuzzed besides, by `scripts/fuzz`.
 //!
 //! - The store contract is a suite of cases that runs on every store and through every decorator.
 //!   (`conformance::begin::a_free_slot_is_claimed`)
@@ -200,3 +201,14 @@
 //!   (`simulation::many_seeds::every_invariant_holds_for_as_many_seeds_as_fit_in_the_time`)
 //! - Bugs that stores and layers have had are found by the simulation when they are put back.
 //!   (`simulation::known_bugs::bugs_that_stores_and_layers_have_had_are_found`)
+//! - A store with one thing wrong fails a case of the contract that is named for it.
+//!   (`broken_stores::main::each_fault_fails_the_cases_that_are_named_for_it`)
+//! - What concurrent clients of a real store saw can be put into an order in which the contract says the
+//!   same, with every call of unknown effect anywhere or nowhere. (`linearizability::concurrent_histories_agree_with_the_contract`,
+//!   `linearizability::histories_with_broken_connections_agree_with_the_contract_on_redis`)
+//! - Three servers on one store keep their promises while they, the store and their connections are
+//!   killed, frozen and cut, as a ledger outside of them says. (`campaign::a_campaign_at_most_once_on_redis_breaks_no_promise`,
+//!   `campaign::a_campaign_at_least_once_on_valkey_breaks_no_promise`)
+//! - The memory store and the hand-over of dropped work are right in every order of their threads that a
+//!   scheduler has tried. (`interleavings::who_watches_misses_no_change_and_leaves_nothing_behind`,
+//!   `work::supervised_work_ends_wherever_it_is_dropped_and_the_drain_ends_with_it`)

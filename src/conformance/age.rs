@@ -67,6 +67,21 @@ cases! { "age";
         assert!(age >= 2 * LONG_ENOUGH && age < HOUR, "{age:?}");
     }
 
+    /// A late copy of a begin can claim the slot anew for an attempt, after others have had it.
+    async fn a_renewal_by_an_earlier_grant_leaves_the_later_one(harness: &Harness) {
+        let (slot, store) = (fresh_slot(), harness.store());
+        let earlier = harness.claimed(slot, ANN.lapsing()).await;
+        harness.advance(LONG_ENOUGH).await;
+        let other = harness.claimed(slot, BOB.rerunning()).await;
+        let reply = store.release(other.attempt(), Maybe, HOUR, WITHIN).await;
+        assert_eq!(reply.expect("the store answers"), Reply::Applied);
+        let later = harness.claimed(slot, ANN).await;
+        let reply = store.renew(&earlier, WITHIN).await;
+        assert_eq!(reply.expect("the store answers"), Reply::Applied);
+        let record = harness.look(slot).await.record.expect("a record");
+        assert_eq!((record.fence, record.attempt), (later.grant().fence, later.grant().number));
+    }
+
     /// A later claim has the larger fence, also after the store has forgotten the earlier one.
     async fn fences_grow(harness: &Harness) {
         let slot = fresh_slot();

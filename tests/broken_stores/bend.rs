@@ -203,6 +203,9 @@ fn bend_record(
     }
     match (verb, found, fault) {
         (Verb::Renew(_), Some(found), Fault::RenewsNothing) if applied => record = found.clone(),
+        (Verb::Renew(claim), _, Fault::RenewsTheFenceToo) if applied => {
+            record.fence = claim.grant().fence;
+        }
         (Verb::Renew(_), Some(found), Fault::RenewsTheLeaseAlone)
         | (Verb::Complete(..), Some(found), Fault::KeepsTheRetentionOfTheClaim)
         | (Verb::Release { .. }, Some(found), Fault::KeepsATombstoneForTheRetention)

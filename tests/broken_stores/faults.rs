@@ -61,6 +61,8 @@ faults! {
     RenewsNothing: "renew::a_renewal_extends_the_lease_and_the_retention";
     /// A renewal leaves the retention as it was.
     RenewsTheLeaseAlone: "renew::a_renewal_extends_the_lease_and_the_retention";
+    /// A renewal brings back the fence of its grant.
+    RenewsTheFenceToo: "age::a_renewal_by_an_earlier_grant_leaves_the_later_one";
     /// What has lapsed cannot be renewed.
     FencesTheLateRenewal: "renew::a_renewal_revives_a_lapsed_claim_that_nobody_took";
     /// A claim that was lost is not put back.
