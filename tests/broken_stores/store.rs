@@ -1,6 +1,7 @@
 //! A store in memory that is right but for one thing.
 
 use std::collections::HashMap;
+use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ impl BrokenStore {
         if late { Reply::Late } else { reply }
     }
 
-    async fn seen(&self, slot: Slot, _: Duration) -> Result<Seen, Error> {
+    fn seen(&self, slot: Slot, _: Duration) -> Ready<Result<Seen, Error>> {
         let now = self.now();
         let record = self.records().get(&self.address(slot)).cloned();
         let record = record.filter(|record| match self.fault {
@@ -74,7 +75,7 @@ impl BrokenStore {
             Fault::OverlooksTombstones if record.phase == Phase::Released => false,
             _ => now < record.expires,
         });
-        Ok(Seen { record, now })
+        ready(Ok(Seen { record, now }))
     }
 
     async fn watched(
