@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-const STEP: Duration = Duration::from_millis(20);
-const STEPS: usize = 1500;
+use tower_idempotency::clock::{Clock as _, SystemClock};
 
-/// Waits on this thread; fails after half a minute.
+const STEP: Duration = Duration::from_millis(20);
+
+/// A condition can take long itself, where it asks a server that is silent.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits on this thread; fails after a minute.
 #[track_caller]
 pub fn block_until(what: &str, condition: impl Fn() -> bool) {
-    for _ in 0..STEPS {
+    let until = SystemClock.monotonic() + PATIENCE;
+    while SystemClock.monotonic() < until {
         if condition() {
             return;
         }
@@ -22,7 +27,8 @@ pub fn block_until(what: &str, condition: impl Fn() -> bool) {
 pub fn wait_until(what: &str, condition: impl Fn() -> bool) -> impl Future<Output = ()> {
     let location = std::panic::Location::caller();
     async move {
-        for _ in 0..STEPS {
+        let until = SystemClock.monotonic() + PATIENCE;
+        while SystemClock.monotonic() < until {
             if condition() {
                 return;
             }

@@ -4,8 +4,10 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use redis::RedisResult;
+use tower_idempotency::clock::{Clock as _, SystemClock};
 
 use super::launch::{Kind, Launch};
 use super::network::Network;
@@ -105,9 +107,11 @@ impl SentinelTrio {
     /// a moment gives up, and is asked again when it would have given up.
     pub async fn replace_master(&self, sentinel: usize) -> usize {
         let old = self.master().expect("the sentinels agree");
-        let again = Cell::new(0);
+        let again = Cell::new(Duration::ZERO);
         wait_until("the sentinels name the other node", || {
-            if again.replace(again.get() + 1) % 250 == 0 && self.master() == Some(old) {
+            let now = SystemClock.monotonic();
+            if now >= again.get() && self.master() == Some(old) {
+                again.set(now + Duration::from_secs(5));
                 // It may be at it already.
                 let question = format!("SENTINEL FAILOVER {NAME}");
                 let _ = self.sentinels[sentinel].query::<()>(&question);
