@@ -1,113 +1,172 @@
 //! A store in memory that is right but for one thing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::{Ready, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tower_idempotency::clock::{Clock as _, ManualClock};
 use tower_idempotency::protocol::{
-    Attempt, Claim, FenceToken, Operation, Outcome, Phase, Ran, Record, Reply, Slot, Timestamp,
-    Verb, apply,
+    Attempt, Claim, FenceToken, Fingerprint, Grant, Nonce, Operation, Outcome, Phase, Ran, Record,
+    Reply, Scheme, Slot, Timestamp, Verb, apply,
 };
-use tower_idempotency::store::{Error, Seen, Store};
+use tower_idempotency::store::{Effect, Error, ErrorKind, Operation as Called, Seen, Store};
 
-use crate::bend::{bend_call, bend_found, bend_reply};
+use crate::after::Decision;
+use crate::before::{Asked, found_instead};
 use crate::faults::Fault;
+use crate::late::Late;
+use crate::outcomes::half;
 use crate::verbs::store_by_verbs;
+use crate::watching::Watching;
 
 #[derive(Debug)]
 pub struct BrokenStore {
-    fault: Fault,
+    pub fault: Fault,
     clock: Arc<ManualClock>,
-    records: Mutex<HashMap<Slot, Record>>,
-    changed: Notify,
+    started: Timestamp,
+    pub records: Mutex<HashMap<Slot, Record>>,
+    pub resolved: Mutex<HashSet<Slot>>,
+    pub watching: Watching,
+    late: Mutex<Vec<Late>>,
+    locked: AtomicBool,
 }
 
 impl BrokenStore {
     pub fn new(fault: Fault, clock: Arc<ManualClock>) -> Self {
-        Self { fault, clock, records: Mutex::default(), changed: Notify::new() }
+        Self {
+            fault,
+            started: Timestamp::from_micros(0).after(clock.unix()),
+            clock,
+            records: Mutex::default(),
+            resolved: Mutex::default(),
+            watching: Watching::default(),
+            late: Mutex::default(),
+            locked: AtomicBool::new(false),
+        }
     }
 
     async fn run(&self, slot: Slot, verb: Verb<'_>, within: Duration) -> Result<Reply, Error> {
+        self.catch_up();
         let slot = self.address(slot);
-        if self.fault == Fault::ChecksThenActs {
-            let found = self.records().get(&slot).cloned();
-            tokio::task::yield_now().await;
-            return Ok(self.apply(slot, found, &verb, within));
+        if within.is_zero() {
+            return self.run_late(slot, &verb);
         }
-        let found = self.records().get(&slot).cloned();
-        let reply = self.apply(slot, found, &verb, within);
-        self.changed.notify_waiters();
-        Ok(reply)
+        let found = self.found(slot);
+        match (self.fault, &verb) {
+            (Fault::ChecksThenActs, _) => tokio::task::yield_now().await,
+            (Fault::StopsHalfWay, Verb::Begin(attempt)) if found.is_none() => {
+                let now = self.now();
+                let half = Grant { number: 0, fence: FenceToken::at(now) };
+                let half = Record::in_progress(&(*attempt).clone().claim(half), now);
+                lock(&self.records).insert(slot, half);
+                tokio::task::yield_now().await;
+            }
+            (Fault::StaysLocked, Verb::Renew(_) | Verb::Complete(..) | Verb::Release { .. }) => {
+                if self.locked.swap(true, Ordering::Relaxed) {
+                    return Err(timed_out(Effect::None));
+                }
+                tokio::task::yield_now().await;
+                self.locked.store(false, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        Ok(self.decide(slot, found.as_ref(), &verb))
     }
 
-    /// There is no await between the look of `run` and this, and one thread: so it is atomic.
-    fn apply(&self, slot: Slot, found: Option<Record>, verb: &Verb<'_>, within: Duration) -> Reply {
-        let now = self.now();
-        let found = found.filter(|record| now < record.expires);
-        let late = within.is_zero();
-        if late && self.fault != Fault::DeniesWhatWasLate {
-            return Reply::Late;
+    /// A call whose time is over before it begins.
+    fn run_late(&self, slot: Slot, verb: &Verb<'_>) -> Result<Reply, Error> {
+        match (self.fault, verb) {
+            (Fault::DeniesWhatWasLate, _) => {
+                self.decide(slot, self.found(slot).as_ref(), verb);
+                Ok(Reply::Late)
+            }
+            (Fault::DeniesWhatFailed, _) => {
+                self.decide(slot, self.found(slot).as_ref(), verb);
+                Err(timed_out(Effect::None))
+            }
+            (Fault::HappensLate, _) => {
+                lock(&self.late).extend(Late::new(slot, verb, self.now()));
+                Err(timed_out(Effect::Unknown))
+            }
+            (Fault::CutsALateOutcome, Verb::Complete(claim, outcome)) => {
+                self.decide(
+                    slot,
+                    self.found(slot).as_ref(),
+                    &Verb::Complete(claim, &half(outcome)),
+                );
+                Err(timed_out(Effect::Unknown))
+            }
+            _ => Ok(Reply::Late),
         }
-        let bent = bend_call(self.fault, verb, found.as_ref());
-        let verb = bent.as_ref().map_or_else(|| verb.clone(), |bent| bent.verb(verb));
-        let seen = bend_found(self.fault, found.clone(), &verb, now);
+    }
+
+    /// There is one thread and no await here: so it is atomic, but for the faults that wait between
+    /// the look of `run` and this.
+    fn decide(&self, slot: Slot, found: Option<&Record>, verb: &Verb<'_>) -> Reply {
+        let (fault, now) = (self.fault, self.now());
+        let asked = Asked::instead(fault, verb, found);
+        let verb = asked.verb(verb);
+        let seen = found_instead(fault, found.cloned(), &verb, now);
         let operation = Operation { verb: verb.clone(), deadline: Timestamp::NEVER };
         let (mut record, reply) = apply(seen.clone(), &operation, now);
         if record == seen {
-            record.clone_from(&found);
+            record = found.cloned();
         }
-        let (record, reply) = bend_reply(self.fault, (found.as_ref(), record), reply, &verb, now);
-        match record {
-            Some(record) => drop(self.records().insert(slot, record)),
-            None => drop(self.records().remove(&slot)),
+        let mut decision = Decision { fault, found, record, reply, now };
+        decision.bend(&verb);
+        if matches!((&verb, &decision.reply), (Verb::Resolve { .. }, Reply::Applied)) {
+            lock(&self.resolved).insert(slot);
         }
-        if late { Reply::Late } else { reply }
+        match decision.record {
+            Some(record) => drop(lock(&self.records).insert(slot, record)),
+            None => drop(lock(&self.records).remove(&slot)),
+        }
+        self.watching.tell();
+        decision.reply
     }
 
-    fn seen(&self, slot: Slot, _: Duration) -> Ready<Result<Seen, Error>> {
+    fn found(&self, slot: Slot) -> Option<Record> {
         let now = self.now();
-        let record = self.records().get(&self.address(slot)).cloned();
-        let record = record.filter(|record| match self.fault {
-            Fault::SeesTheExpired => true,
-            Fault::OverlooksTombstones if record.phase == Phase::Released => false,
+        lock(&self.records).get(&slot).filter(|record| now < record.expires).cloned()
+    }
+
+    /// Does what was late and is due.
+    fn catch_up(&self) {
+        let now = self.now();
+        let due: Vec<_> = lock(&self.late).extract_if(.., |late| late.is_due(now)).collect();
+        for late in due {
+            self.decide(late.slot, self.found(late.slot).as_ref(), &late.verb());
+        }
+    }
+
+    pub fn seen(&self, slot: Slot, _: Duration) -> Ready<Result<Seen, Error>> {
+        self.catch_up();
+        let (slot, now) = (self.address(slot), self.now());
+        if self.fault == Fault::LeavesWhatItLookedFor {
+            lock(&self.records).entry(slot).or_insert_with(|| visited(now));
+        }
+        let record = lock(&self.records).get(&slot).cloned();
+        let record = record.filter(|record| match (self.fault, &record.phase) {
+            (Fault::SeesTheExpired, _) => true,
+            (Fault::OverlooksTombstones, Phase::Released) => false,
+            (
+                Fault::OverlooksTheAbandoned | Fault::ForgetsAtTheEndOfTheLease,
+                Phase::InProgress { lease_until },
+            ) if *lease_until <= now => false,
             _ => now < record.expires,
         });
+        let now = if self.fault == Fault::StandsStill { self.started } else { now };
         ready(Ok(Seen { record, now }))
     }
 
-    async fn watched(
-        &self,
-        slot: Slot,
-        fence: FenceToken,
-        within: Duration,
-    ) -> Result<Seen, Error> {
-        let looks = async {
-            loop {
-                let changed = self.changed.notified();
-                let seen = self.seen(slot, within).await?;
-                if seen.running(fence).is_none() || self.fault == Fault::WakesAtOnce {
-                    return Ok(seen);
-                }
-                // Nobody is told when a clock is set that others have set.
-                let _ = tokio::time::timeout(Duration::from_millis(5), changed).await;
-            }
-        };
-        if self.fault == Fault::NeverWakes {
-            tokio::time::sleep(within).await;
-        }
-        match tokio::time::timeout(within, looks).await {
-            Ok(seen) => seen,
-            Err(_) => self.seen(slot, within).await,
-        }
-    }
-
-    fn address(&self, slot: Slot) -> Slot {
+    pub fn address(&self, slot: Slot) -> Slot {
         let mut bytes = *slot.as_bytes();
-        if self.fault == Fault::ForgetsTheEndOfTheSlot {
-            bytes[31] = 0;
+        match self.fault {
+            Fault::ForgetsTheEndOfTheSlot => bytes[31] = 0,
+            Fault::ForgetsTheBeginningOfTheSlot => bytes[0] = 0,
+            _ => {}
         }
         Slot::from_bytes(bytes)
     }
@@ -115,10 +174,26 @@ impl BrokenStore {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(0).after(self.clock.unix())
     }
+}
 
-    fn records(&self) -> MutexGuard<'_, HashMap<Slot, Record>> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+/// What is left where somebody has looked.
+fn visited(now: Timestamp) -> Record {
+    Record {
+        fingerprint: Fingerprint::new(Scheme::raw(), [0; 32]),
+        nonce: Nonce::from_bytes([0; 16]),
+        fence: FenceToken::at(now),
+        attempt: 0,
+        phase: Phase::Released,
+        expires: Timestamp::NEVER,
     }
+}
+
+fn timed_out(effect: Effect) -> Error {
+    Error::new(ErrorKind::TimedOut, Called::Begin, effect)
+}
+
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 store_by_verbs!(BrokenStore);
