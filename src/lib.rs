@@ -99,6 +99,7 @@ pub mod protocol;
 pub mod reliability;
 pub mod store;
 mod sync;
+mod within;
 
 pub use crate::engine::{Abandoned, Rejection, RunningClaim, Verdict};
 pub use crate::layer::{

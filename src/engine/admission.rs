@@ -10,11 +10,11 @@ use crate::store::{Error, ErrorKind};
 
 /// A request on its way to the store.
 pub(crate) struct Asking<'a> {
-    pub(crate) attempt: Attempt,
+    pub(crate) attempt: &'a mut Attempt,
     pub(crate) terms: Terms,
-    pub(crate) key: IdempotencyKey,
-    pub(crate) tenant: Arc<str>,
-    pub(crate) ticket: Ticket,
+    pub(crate) key: &'a IdempotencyKey,
+    pub(crate) tenant: &'a Arc<str>,
+    pub(crate) ticket: &'a mut Ticket,
     /// Gives the fingerprint of the same request under another scheme, if that can be done.
     pub(crate) compare: &'a (dyn Fn(&Scheme) -> Option<Fingerprint> + Send + Sync),
     /// Finds out what became of an abandoned claim.

@@ -3,73 +3,67 @@ use std::sync::Arc;
 use super::abandoned::Lapsed;
 use super::admission::{Admission, Admitted, Asking, Refused, unable};
 use super::call::Call;
-use super::recovery::Recovered;
-use super::running::Proof;
-use super::wait::Ticket;
+use super::recovery::{Question, Recovered};
+use super::running::{self, Proof};
 use super::{Answer, Engine, Held, Rejection, answer};
 use crate::protocol::{Attempt, FenceToken, Found, Grant, Guarantee, Reply, Timestamp};
 use crate::store::{ErrorKind, Operation, Store};
 
 impl Engine {
-    /// Asks the store for the claim.
-    pub(crate) async fn begin(self: &Arc<Self>, mut asking: Asking<'_>) -> Admission {
-        let Some(room) = self.rooms.enter(&asking.tenant) else {
-            let refused = self.refuse_without_room(&mut asking).await;
-            return self.turn_away(asking.ticket, asking.attempt, refused);
+    /// Asks the store for the claim. What is rare is boxed, so that the common way is short of
+    /// memory.
+    pub(crate) async fn begin(self: &Arc<Self>, asking: &mut Asking<'_>) -> Admission {
+        let Some(room) = self.rooms.enter(asking.tenant) else {
+            let refused = Box::pin(self.refuse_without_room(asking)).await;
+            return self.turn_away(asking, refused);
         };
-        let mut sent = self.clock.monotonic();
-        let Call { mut result, mut lost } = self.first_call(&mut asking).await;
-        if let (Ok(Reply::Found(found)), Some(recover)) = (&result, asking.recover)
-            && let Some(lapsed) = Lapsed::of(found)
-        {
-            match self.recover(&asking, recover, lapsed).await {
-                Recovered::Rerun(question) => {
-                    asking.attempt.guarantee = Guarantee::AtLeastOnce;
-                    // It is of that claim only that the application has been asked.
-                    asking.attempt.max_attempts = lapsed.attempt.saturating_add(1);
-                    sent = self.clock.monotonic();
-                    let again = self.begin_call(&asking.attempt).await;
-                    (result, lost) = (again.result, lost | again.lost);
-                    // Where it did not get to the slot, the next may ask.
-                    let landed = |reply: &Reply| !matches!(reply, Reply::Late | Reply::Cancelled);
-                    let (engine, answered) = (Arc::clone(self), result.as_ref().is_ok_and(landed));
-                    self.work.spawn(async move { engine.conclude(question, answered).await });
-                }
-                Recovered::Refused(refused) => {
-                    if lost {
-                        self.cancel_later(asking.attempt.clone());
-                    }
-                    return self.turn_away(asking.ticket, asking.attempt, refused);
-                }
-            }
+        if asking.recover.is_some() {
+            // An abandoned claim is not taken over before somebody has looked what became of it.
+            asking.attempt.guarantee = Guarantee::AtMostOnce;
         }
-        let lost_until = lost.then(|| self.clock.monotonic().saturating_add(self.store_timeout));
-        let Asking { attempt, terms, key, tenant, ticket, .. } = asking;
-        let hold = |attempt: Attempt, grant, proof| {
-            Held::new(attempt.claim(grant), terms, (key, tenant), proof, lost_until, &self.clock)
-        };
+        match self.claim(asking).await {
+            Ok(held) => Admission::Proceed(Admitted { held, room, ticket: asking.ticket.take() }),
+            Err(refused) => self.turn_away(asking, refused),
+        }
+    }
+
+    async fn claim(self: &Arc<Self>, asking: &mut Asking<'_>) -> Result<Arc<Held>, Refused> {
+        let call = self.begin_call(asking.attempt).await;
+        if self.is_plain(asking.attempt, &call) {
+            return self.granted(asking, call);
+        }
+        Box::pin(self.claim_again(asking, call)).await
+    }
+
+    /// Whether a call needs no other one after it.
+    fn is_plain(&self, attempt: &Attempt, call: &Call) -> bool {
+        match call.result {
+            Ok(Reply::Started(_) | Reply::Mine(_) | Reply::Reclaimed(_)) => {
+                self.clock.monotonic() < running::known_until(call.sent, attempt.lease)
+            }
+            Ok(Reply::Found(Found::OtherScheme(_) | Found::Unknown { .. })) => false,
+            _ => true,
+        }
+    }
+
+    /// What the store's answer allows: to run under a claim or, where the policy says so, without.
+    #[expect(clippy::result_large_err, reason = "to be refused is as common as to be granted")]
+    fn granted(self: &Arc<Self>, asking: &Asking<'_>, call: Call) -> Result<Arc<Held>, Refused> {
+        let Call { sent, result, lost } = call;
+        let (attempt, terms) = (&*asking.attempt, asking.terms);
         let refused = match result {
             Ok(Reply::Started(grant) | Reply::Mine(grant) | Reply::Reclaimed(grant)) => {
                 tracing::debug!(slot = %attempt.slot, attempt = grant.number, "claimed");
-                let held = hold(attempt.clone(), grant, Proof::Claimed { sent });
-                match self.make_live(&held).await {
-                    None => return Admission::Proceed(Admitted { held, room, ticket }),
-                    Some(refused) => {
-                        // The store may hold this claim, and nobody will run under it (rule C5).
-                        self.cancel_later(attempt.clone());
-                        return self.turn_away(ticket, attempt, refused);
-                    }
-                }
+                return Ok(self.hold(asking, grant, Proof::Claimed { sent }, lost));
             }
             Ok(Reply::Found(found)) => Refused::Found(attempt.slot, found),
-            failed => match unable(&attempt, &failed) {
+            failed => match unable(attempt, &failed) {
                 Rejection::StoreUnavailable { .. } if terms.run_unprotected => {
                     tracing::warn!(slot = %attempt.slot, "running unprotected");
                     let fence = FenceToken::at(Timestamp::from_micros(0).after(self.clock.unix()));
                     let full = failed.is_err_and(|error| error.kind() == ErrorKind::Full);
-                    let proof = Proof::None { recorded: lost || !full };
-                    let held = hold(attempt, Grant { number: 1, fence }, proof);
-                    return Admission::Proceed(Admitted { held, room, ticket });
+                    let proof = Proof::None { sent, recorded: lost || !full };
+                    return Ok(self.hold(asking, Grant { number: 1, fence }, proof, lost));
                 }
                 rejection => Refused::Because(rejection),
             },
@@ -78,26 +72,76 @@ impl Engine {
             // The store may come to hold a claim of this attempt (rule C5).
             self.cancel_later(attempt.clone());
         }
-        self.turn_away(ticket, attempt, refused)
+        Err(refused)
     }
 
-    /// Asks, and again where what is found was hashed in another way.
-    async fn first_call(&self, asking: &mut Asking<'_>) -> Call {
-        let guarantee = asking.attempt.guarantee;
-        if asking.recover.is_some() {
-            // An abandoned claim is not taken over before somebody has looked what became of it.
-            asking.attempt.guarantee = Guarantee::AtMostOnce;
-        }
-        let mut call = self.begin_call(&asking.attempt).await;
+    fn hold(&self, asking: &Asking<'_>, grant: Grant, proof: Proof, lost: bool) -> Arc<Held> {
+        let lost_until = lost.then(|| self.clock.monotonic().saturating_add(self.store_timeout));
+        let named = (asking.key.clone(), Arc::clone(asking.tenant));
+        let claim = asking.attempt.clone().claim(grant);
+        Held::new(claim, asking.terms, named, proof, lost_until, &self.clock)
+    }
+
+    /// Asks again where what was found was hashed in another way, has been abandoned and the
+    /// application says that it may be taken over, or was granted too late to be live.
+    async fn claim_again(
+        self: &Arc<Self>,
+        asking: &mut Asking<'_>,
+        mut call: Call,
+    ) -> Result<Arc<Held>, Refused> {
         if let Ok(Reply::Found(Found::OtherScheme(scheme))) = &call.result
             && let Some(fingerprint) = (asking.compare)(scheme)
         {
             asking.attempt.fingerprint = fingerprint;
             let lost = call.lost;
-            call = self.begin_call(&asking.attempt).await;
+            call = self.begin_call(asking.attempt).await;
             call.lost |= lost;
         }
-        asking.attempt.guarantee = guarantee;
+        if let (Ok(Reply::Found(found)), Some(recover)) = (&call.result, asking.recover)
+            && let Some(lapsed) = Lapsed::of(found)
+        {
+            match self.recover(asking, recover, lapsed).await {
+                Recovered::Rerun(question) => {
+                    let lost = call.lost;
+                    call = self.begin_rerun(asking, question, lapsed).await;
+                    call.lost |= lost;
+                }
+                Recovered::Refused(refused) => {
+                    if call.lost {
+                        self.cancel_later(asking.attempt.clone());
+                    }
+                    return Err(refused);
+                }
+            }
+        }
+        let held = self.granted(asking, call)?;
+        if held.is_protected()
+            && !held.is_live()
+            && let Some(refused) = self.make_live(&held).await
+        {
+            // The store may hold this claim, and nobody will run under it (rule C5).
+            self.cancel_later(asking.attempt.clone());
+            return Err(refused);
+        }
+        Ok(held)
+    }
+
+    /// Asks for the abandoned claim of which the application says that it may be taken over.
+    async fn begin_rerun(
+        self: &Arc<Self>,
+        asking: &mut Asking<'_>,
+        question: Question,
+        lapsed: Lapsed,
+    ) -> Call {
+        asking.attempt.guarantee = Guarantee::AtLeastOnce;
+        // It is of that claim only that the application has been asked.
+        asking.attempt.max_attempts = lapsed.attempt.saturating_add(1);
+        let call = self.begin_call(asking.attempt).await;
+        // Where it did not get to the slot, the next may ask.
+        let landed = |reply: &Reply| !matches!(reply, Reply::Late | Reply::Cancelled);
+        let answered = call.result.as_ref().is_ok_and(landed);
+        let engine = Arc::clone(self);
+        self.work.spawn(async move { engine.conclude(question, answered).await });
         call
     }
 
@@ -107,12 +151,12 @@ impl Engine {
         let slot = asking.attempt.slot;
         let Some(seen) = self.look(slot).await else { return no_room() };
         let Some(record) = seen.record else { return no_room() };
-        let mut found = record.seen_by(&asking.attempt, seen.now);
+        let mut found = record.seen_by(asking.attempt, seen.now);
         if let Found::OtherScheme(scheme) = &found
             && let Some(fingerprint) = (asking.compare)(scheme)
         {
             asking.attempt.fingerprint = fingerprint;
-            found = record.seen_by(&asking.attempt, seen.now);
+            found = record.seen_by(asking.attempt, seen.now);
         }
         let may_run =
             asking.attempt.guarantee == Guarantee::AtLeastOnce || asking.recover.is_some();
@@ -124,16 +168,12 @@ impl Engine {
     }
 
     /// Answers a request that does not run and all who wait with it, or lets them wait on.
-    fn turn_away(
-        self: &Arc<Self>,
-        ticket: Ticket,
-        attempt: Attempt,
-        refused: Refused,
-    ) -> Admission {
+    fn turn_away(self: &Arc<Self>, asking: &mut Asking<'_>, refused: Refused) -> Admission {
+        let (ticket, attempt) = (asking.ticket.take(), &*asking.attempt);
         match refused {
             Refused::Found(slot, Found::Busy { fence, age, .. }) if !ticket.is_none() => {
                 ticket.note_age(age);
-                self.watch_for(ticket, attempt, (slot, fence));
+                self.watch_for(ticket, attempt.clone(), (slot, fence));
                 Admission::Wait
             }
             // Freed since it was looked at: whose turn it is asks again.
@@ -152,13 +192,10 @@ impl Engine {
     /// The reply of a slow store can arrive when the lease that it grants has lapsed already, and
     /// another may have taken over: then the claim has to be renewed before anything runs.
     async fn make_live(&self, held: &Held) -> Option<Refused> {
-        if held.is_live() {
-            return None;
-        }
-        let sent = self.clock.monotonic();
         let renew = |within| self.store.renew(&held.claim, within);
-        match self.repeat(Operation::Renew, renew).await.result {
-            Ok(Reply::Applied) => held.extended(sent),
+        let call = self.repeat(Operation::Renew, renew).await;
+        match call.result {
+            Ok(Reply::Applied) => held.extended(call.sent),
             Ok(Reply::Fenced(found)) => return Some(Refused::Found(held.slot(), found)),
             _ => {}
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::Engine;
 use crate::protocol::Reply;
 use crate::store::{Effect, Error, ErrorKind, Operation};
+use crate::within::{Elapsed, within};
 
 /// The first pause before a store call is repeated; it doubles from there.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -13,6 +14,8 @@ pub(super) const GRACE: Duration = Duration::from_millis(50);
 
 /// The last answer to a repeated call, and whether a copy of it may still be under way.
 pub(super) struct Call {
+    /// When its first copy was sent, on the local clock.
+    pub(super) sent: Duration,
     pub(super) result: Result<Reply, Error>,
     pub(super) lost: bool,
 }
@@ -28,29 +31,34 @@ impl Engine {
     where
         F: Future<Output = Result<Reply, Error>> + Send + 'a,
     {
-        let begun = self.clock.monotonic();
+        let sent = self.clock.monotonic();
+        let mut left = self.store_timeout;
         let mut pause = FIRST_PAUSE;
         let mut lost = false;
         loop {
-            let spent = self.clock.monotonic().saturating_sub(begun);
-            let left = self.store_timeout.saturating_sub(spent);
             // A store ends its calls itself, and knows more about them when it does.
-            let result = match tokio::time::timeout(left.saturating_add(GRACE), call(left)).await {
+            let result = match within(left.saturating_add(GRACE), call(left)).await {
                 Ok(result) => result,
-                Err(_) => Err(Error::new(ErrorKind::TimedOut, verb, Effect::Unknown)),
+                Err(Elapsed) => Err(Error::new(ErrorKind::TimedOut, verb, Effect::Unknown)),
             };
             lost |= result.as_ref().is_err_and(|error| error.effect() == Effect::Unknown);
             let passing = match &result {
                 Ok(reply) => *reply == Reply::Late,
                 Err(error) => error.is_passing(),
             };
-            let spent = self.clock.monotonic().saturating_sub(begun);
-            if !passing || spent.saturating_add(pause) >= self.store_timeout {
-                return Call { result, lost };
+            if !passing || self.left(sent) <= pause {
+                return Call { sent, result, lost };
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
+            left = self.left(sent);
         }
+    }
+
+    /// What is left of the store's time for a call that was sent then.
+    fn left(&self, sent: Duration) -> Duration {
+        let spent = self.clock.monotonic().saturating_sub(sent);
+        self.store_timeout.saturating_sub(spent)
     }
 }
 

@@ -10,6 +10,7 @@ use super::call::{Chain, GRACE};
 use super::{Engine, Held};
 use crate::protocol::Reply;
 use crate::store::Store;
+use crate::within::within;
 
 /// Keeps the leases of everything that runs: one task a runtime for all of them, and none while
 /// nothing runs for longer than its first poll.
@@ -140,7 +141,7 @@ fn renew_due(engine: &Arc<Engine>, runtime: Id, now: u64) -> Option<u64> {
 
 async fn renew(engine: Arc<Engine>, held: Arc<Held>) {
     let sent = engine.clock.monotonic();
-    let call = tokio::time::timeout(
+    let call = within(
         engine.store_timeout.saturating_add(GRACE),
         engine.store.renew(&held.claim, engine.store_timeout),
     );

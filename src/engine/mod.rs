@@ -10,6 +10,7 @@ mod lease;
 mod recovery;
 mod rejection;
 mod room;
+mod run;
 mod running;
 mod settle;
 mod supervise;
@@ -17,8 +18,6 @@ mod wait;
 mod watch;
 
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,9 +30,10 @@ pub(crate) use self::admission::{Admission, Admitted, Asking};
 use self::lease::Renewals;
 pub use self::rejection::Rejection;
 use self::room::Rooms;
+pub(crate) use self::run::Ran as Run;
 pub use self::running::RunningClaim;
 pub(crate) use self::running::{Held, Terms};
-pub(crate) use self::supervise::{Ran as Run, Supervised};
+pub(crate) use self::supervise::{Supervised, Supervising, Supervision};
 use self::wait::Queues;
 pub(crate) use self::wait::{Place, Ticket, Turn, WaiterLimits};
 use crate::clock::Clock;
@@ -83,6 +83,7 @@ pub(crate) enum Answer {
 }
 
 /// What becomes of the slot after a run.
+#[derive(Clone)]
 pub(crate) enum Conclusion {
     /// It keeps this outcome.
     Keep(Outcome),
@@ -161,32 +162,6 @@ impl Engine {
 
     pub(crate) const fn work(&self) -> &TaskTracker {
         &self.work
-    }
-
-    /// Polls the work of a claim in place, keeps its lease, and ends it at its limit. Once the claim
-    /// is lost, its outcome is no answer for those who wait: the next asks.
-    pub(crate) async fn run<W: Future>(
-        self: &Arc<Self>,
-        held: &Arc<Held>,
-        ticket: &mut Ticket,
-        work: W,
-    ) -> Run<W::Output> {
-        let mut run = pin!(supervise::run(work, held, || self.renewals.register(self, held)));
-        let mut lost = pin!(held.lost());
-        let ran = poll_fn(|context| {
-            let ran = run.as_mut().poll(context);
-            if ran.is_pending() && !ticket.is_none() && lost.as_mut().poll(context).is_ready() {
-                *ticket = Ticket::none();
-            }
-            ran
-        })
-        .await;
-        match &ran {
-            Run::Finished(_) => {}
-            Run::Panicked => tracing::error!(slot = %held.slot(), "the handler panicked"),
-            Run::Stopped => tracing::error!(slot = %held.slot(), "the handler exceeded max_run"),
-        }
-        ran
     }
 }
 

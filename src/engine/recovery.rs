@@ -7,7 +7,7 @@ use super::abandoned::{Abandoned, Finding, Lapsed, Recover};
 use super::admission::{Asking, Refused, unable};
 use super::running::Proof;
 use super::wait::Ticket;
-use super::{Conclusion, Engine, Held, Rejection, Run, Terms, supervise};
+use super::{Conclusion, Engine, Held, Rejection, Run, Terms};
 use crate::protocol::{
     Attempt, FenceToken, Fields, Found, Guarantee, Nonce, Outcome, Phase, Ran, Reply,
 };
@@ -32,7 +32,7 @@ impl Engine {
         recover: &Recover,
         lapsed: Lapsed,
     ) -> Recovered {
-        let attempt = &asking.attempt;
+        let attempt = &*asking.attempt;
         let question = match self.question(asking, lapsed).await {
             Ok(question) => question,
             Err(refused) => return Recovered::Refused(refused),
@@ -60,7 +60,7 @@ impl Engine {
         asking: &Asking<'_>,
         lapsed: Lapsed,
     ) -> Result<Question, Refused> {
-        let abandoned = &asking.attempt;
+        let abandoned = &*asking.attempt;
         let attempt = Attempt {
             slot: abandoned.slot.recovery(lapsed.fence),
             nonce: Nonce::from_bytes(rand::rng().random()),
@@ -70,7 +70,6 @@ impl Engine {
             max_attempts: u32::MAX,
             ..abandoned.clone()
         };
-        let sent = self.clock.monotonic();
         let call = self.begin_call(&attempt).await;
         if call.lost {
             self.cancel_later(attempt.clone());
@@ -79,8 +78,8 @@ impl Engine {
             Ok(Reply::Started(grant) | Reply::Mine(grant) | Reply::Reclaimed(grant))
                 if !call.lost =>
             {
-                let named = (asking.key.clone(), Arc::clone(&asking.tenant));
-                let proof = Proof::Claimed { sent };
+                let named = (asking.key.clone(), Arc::clone(asking.tenant));
+                let proof = Proof::Claimed { sent: call.sent };
                 let claim = attempt.claim(grant);
                 // Whoever else asks by then, nobody waits for it.
                 let terms = Terms { wait: None, ..asking.terms };
@@ -125,7 +124,7 @@ impl Engine {
         lapsed: Lapsed,
     ) -> Finding {
         let abandoned = Abandoned {
-            tenant: Arc::clone(&asking.tenant),
+            tenant: Arc::clone(asking.tenant),
             key: asking.key.clone(),
             slot: asking.attempt.slot,
             fingerprint: asking.attempt.fingerprint.clone(),
@@ -134,7 +133,7 @@ impl Engine {
         tracing::info!(slot = %abandoned.slot, attempt = abandoned.attempt(), "abandoned");
         // Called inside, where a panic is caught.
         let work = async { recover(abandoned).await };
-        match supervise::run(work, held, || self.renewals.register(self, held)).await {
+        match self.run(held, &mut Ticket::none(), work).await {
             Run::Finished(finding) => finding,
             Run::Panicked | Run::Stopped => {
                 tracing::error!(slot = %held.slot(), "the recovery hook gave no answer");
@@ -170,6 +169,6 @@ impl Engine {
         } else {
             Conclusion::Free(Ran::No)
         };
-        drop(self.settle(held, conclusion, Ticket::none()).await);
+        drop(self.settle(&held, &conclusion, &mut Ticket::none()).await);
     }
 }

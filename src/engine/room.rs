@@ -16,9 +16,11 @@ struct Tenants {
     running: Arc<Mutex<HashMap<Arc<str>, usize>>>,
 }
 
-/// Room for one handler, given back when it is dropped.
+/// Room for one handler, given back when it is dropped. Where there is no limit, it takes no memory.
 #[derive(Default)]
-pub(crate) struct Room {
+pub(crate) struct Room(Option<Box<Taken>>);
+
+struct Taken {
     _all: Option<OwnedSemaphorePermit>,
     _tenant: Option<TenantRoom>,
 }
@@ -26,6 +28,13 @@ pub(crate) struct Room {
 struct TenantRoom {
     tenant: Arc<str>,
     running: Arc<Mutex<HashMap<Arc<str>, usize>>>,
+}
+
+impl Room {
+    /// Gives it back.
+    pub(crate) fn leave(&mut self) {
+        self.0 = None;
+    }
 }
 
 impl Rooms {
@@ -38,6 +47,9 @@ impl Rooms {
 
     /// Room for one more of this tenant, if there is any.
     pub(super) fn enter(&self, tenant: &Arc<str>) -> Option<Room> {
+        if self.all.is_none() && self.tenants.is_none() {
+            return Some(Room::default());
+        }
         let all = match &self.all {
             Some(all) => Some(Arc::clone(all).try_acquire_owned().ok()?),
             None => None,
@@ -46,7 +58,7 @@ impl Rooms {
             Some(tenants) => Some(tenants.enter(tenant)?),
             None => None,
         };
-        Some(Room { _all: all, _tenant: tenant })
+        Some(Room(Some(Box::new(Taken { _all: all, _tenant: tenant }))))
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::clock::Clock;
 use crate::protocol::{Claim, FenceToken, Guarantee, IdempotencyKey, Slot};
@@ -26,9 +27,9 @@ pub(crate) struct Terms {
 pub(super) enum Proof {
     /// A store has granted the claim to a call that was sent at this time.
     Claimed { sent: Duration },
-    /// None: the store could not be asked. The outcome is recorded all the same, in case the claim
+    /// None: the store could not be asked, by a call that was sent at this time. The outcome is recorded all the same, in case the claim
     /// was made, unless the store has no room for it.
-    None { recorded: bool },
+    None { sent: Duration, recorded: bool },
 }
 
 /// A claim that is being run, shared by the run, its renewals and its handler.
@@ -39,7 +40,7 @@ pub(crate) struct Held {
     pub(super) lost_until: Option<Duration>,
     /// By what right it runs.
     pub(super) proof: Proof,
-    /// Since when it runs, on the local clock.
+    /// Since when it has been asked for, on the local clock.
     since: Duration,
     /// Until when the claim is known to be live, in microseconds of the local clock (rule C3).
     live_until: AtomicU64,
@@ -62,12 +63,13 @@ impl Held {
         lost_until: Option<Duration>,
         clock: &Arc<dyn Clock>,
     ) -> Arc<Self> {
+        let (Proof::Claimed { sent } | Proof::None { sent, .. }) = proof;
         let held = Self {
             claim,
             terms,
             lost_until,
             proof,
-            since: clock.monotonic(),
+            since: sent,
             live_until: AtomicU64::new(0),
             lost: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -77,7 +79,7 @@ impl Held {
             tenant,
             due: AtomicU64::new(0),
         };
-        if let Proof::Claimed { sent } = proof {
+        if held.is_protected() {
             held.extended(sent);
         }
         Arc::new(held)
@@ -105,15 +107,8 @@ impl Held {
     pub(super) fn claimed(&self) -> Duration {
         match Duration::from_micros(self.live_until.load(Ordering::Acquire)) {
             Duration::ZERO => self.since,
-            until => until.saturating_sub(self.known_for()),
+            until => until.saturating_sub(known_for(self.claim.attempt().lease)),
         }
-    }
-
-    /// For how long a claim is known to be live after its call was sent: the lease without a
-    /// twentieth, as a margin for clocks that run at different speeds.
-    fn known_for(&self) -> Duration {
-        let lease = self.claim.attempt().lease;
-        lease - lease / 20
     }
 
     /// Whether there is a claim at all. It may have been lost since.
@@ -128,7 +123,7 @@ impl Held {
 
     /// The lease was claimed or renewed by a call that was sent at this time.
     pub(super) fn extended(&self, sent: Duration) {
-        let until = sent.saturating_add(self.known_for());
+        let until = known_until(sent, self.claim.attempt().lease);
         let micros = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
         self.live_until.fetch_max(micros, Ordering::AcqRel);
     }
@@ -140,7 +135,13 @@ impl Held {
     }
 
     pub(super) async fn lost(&self) {
-        self.until(|| self.is_lost()).await;
+        loop {
+            let changed = self.changed();
+            if self.is_lost() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -153,19 +154,24 @@ impl Held {
         self.changed.notify_waiters();
     }
 
-    pub(super) async fn stopped(&self) {
-        self.until(|| self.stopped.load(Ordering::Acquire)).await;
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 
-    async fn until(&self, condition: impl Fn() -> bool) {
-        loop {
-            let changed = self.changed.notified();
-            if condition() {
-                return;
-            }
-            changed.await;
-        }
+    /// Ends once the claim is lost or the run stopped from now on, also before it is polled.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
+}
+
+/// Until when a claim is known to be live whose call was sent then.
+pub(super) fn known_until(sent: Duration, lease: Duration) -> Duration {
+    sent.saturating_add(known_for(lease))
+}
+
+/// The lease without a twentieth, as a margin for clocks that run at different speeds.
+fn known_for(lease: Duration) -> Duration {
+    lease - lease / 20
 }
 
 /// What a handler can know of the claim under which it runs.

@@ -18,20 +18,21 @@ impl Engine {
     /// Makes the conclusion of a run the slot's, and tells what to answer.
     pub(crate) async fn settle(
         self: &Arc<Self>,
-        held: Arc<Held>,
-        conclusion: Conclusion,
-        ticket: Ticket,
+        held: &Arc<Held>,
+        conclusion: &Conclusion,
+        ticket: &mut Ticket,
     ) -> Settled {
-        if let Proof::None { recorded } = held.proof {
+        if let Proof::None { recorded, .. } = held.proof {
             // Those who wait here would only run unprotected as well.
-            announce(ticket, &held, &conclusion);
+            announce(ticket.take(), held, conclusion);
             if recorded {
-                let size = match &conclusion {
+                let size = match conclusion {
                     Conclusion::Keep(outcome) => outcome.size(),
                     Conclusion::Free(_) => 0,
                 };
                 let kibibytes = u32::try_from(2 + size / 1024).unwrap_or(u32::MAX);
-                let engine = Arc::clone(self);
+                let (engine, held) = (Arc::clone(self), Arc::clone(held));
+                let conclusion = conclusion.clone();
                 self.as_far_as(&self.unclaimed, kibibytes, async move {
                     engine.settle_late(&held, &conclusion).await;
                 });
@@ -40,25 +41,25 @@ impl Engine {
         }
         let begin_may_land = held.lost_until.is_some_and(|at| self.clock.monotonic() < at);
         if begin_may_land && matches!(conclusion, Conclusion::Free(_)) {
-            self.settle_in_background(held, conclusion, ticket);
+            self.settle_in_background(held, conclusion, ticket.take());
             return Settled::Answer;
         }
-        match self.settle_call(&held, &conclusion).await {
+        match self.settle_call(held, conclusion).await {
             Ok(Reply::Applied) => {
-                if let Some(answer) = self.overruled(&held, &conclusion).await {
+                if let Some(answer) = Box::pin(self.overruled(held, conclusion)).await {
                     return Settled::Instead(answer);
                 }
-                announce(ticket, &held, &conclusion);
+                announce(ticket.take(), held, conclusion);
                 Settled::Answer
             }
             Ok(Reply::Fenced(found)) => {
                 tracing::warn!(slot = %held.slot(), "the claim was lost while the handler ran");
-                Settled::Instead(self.instead(&held, found, ticket).await)
+                Settled::Instead(Box::pin(self.instead(held, found, ticket.take())).await)
             }
-            Ok(_) => self.unsettled(held, conclusion, ticket),
+            Ok(_) => self.unsettled(held, conclusion, ticket.take()),
             Err(error) => {
                 tracing::warn!(slot = %held.slot(), error = %Chain(&error), "not settled yet");
-                self.unsettled(held, conclusion, ticket)
+                self.unsettled(held, conclusion, ticket.take())
             }
         }
     }
@@ -98,14 +99,14 @@ impl Engine {
     /// (semantics, rule 27).
     fn unsettled(
         self: &Arc<Self>,
-        held: Arc<Held>,
-        conclusion: Conclusion,
+        held: &Arc<Held>,
+        conclusion: &Conclusion,
         ticket: Ticket,
     ) -> Settled {
         // At most once nobody else will run, unless a hook says so once the lease has lapsed.
         let alone = held.terms.guarantee == Guarantee::AtMostOnce && !held.terms.recovers;
         let safe = alone || held.is_live();
-        let settled = match (&conclusion, safe) {
+        let settled = match (conclusion, safe) {
             (Conclusion::Free(_), _) => Settled::Answer,
             (Conclusion::Keep(_), true) => Settled::Unstored,
             (Conclusion::Keep(_), false) => {
@@ -118,11 +119,12 @@ impl Engine {
 
     fn settle_in_background(
         self: &Arc<Self>,
-        held: Arc<Held>,
-        conclusion: Conclusion,
+        held: &Arc<Held>,
+        conclusion: &Conclusion,
         ticket: Ticket,
     ) {
-        let engine = Arc::clone(self);
+        let (engine, held) = (Arc::clone(self), Arc::clone(held));
+        let conclusion = conclusion.clone();
         self.work.spawn(async move {
             engine.settle_late(&held, &conclusion).await;
             // What the record says by then, the next finds out.
@@ -162,16 +164,14 @@ impl Engine {
     }
 
     async fn settle_call(&self, held: &Held, conclusion: &Conclusion) -> Result<Reply, Error> {
-        let call = match conclusion {
-            Conclusion::Free(ran) => self.release(held.claim.attempt(), *ran).await,
-            Conclusion::Keep(outcome) => {
-                self.repeat(Operation::Complete, |within| {
-                    self.store.complete(&held.claim, outcome, within)
-                })
-                .await
+        let outcome = match conclusion {
+            Conclusion::Free(ran) => {
+                return Box::pin(self.release(held.claim.attempt(), *ran)).await.result;
             }
+            Conclusion::Keep(outcome) => outcome,
         };
-        call.result
+        let complete = |within| self.store.complete(&held.claim, outcome, within);
+        self.repeat(Operation::Complete, complete).await.result
     }
 
     /// Frees the slot of an attempt that never starts, once no copy of its `begin` can land.

@@ -1,76 +1,64 @@
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{Instrument as _, Span};
 
-use super::Held;
-use super::lease::Registration;
 use crate::sync::Handle;
 
-/// How the work of a claim came to its end.
-pub(crate) enum Ran<T> {
-    Finished(T),
-    Panicked,
-    Stopped,
-}
-
-/// Polls `work` until it ends, panics or is stopped. It is registered for renewal only if it does
-/// not end at its first poll.
-pub(super) async fn run<W: Future>(
-    work: W,
-    held: &Held,
-    register: impl Fn() -> Registration,
-) -> Ran<W::Output> {
-    let mut work = pin!(Some(work));
-    let mut stopped = pin!(held.stopped());
-    let mut registration = None;
-    let ran = poll_fn(|context| {
-        let Some(running) = work.as_mut().as_pin_mut() else { return Poll::Ready(Ran::Stopped) };
-        match catch_unwind(AssertUnwindSafe(|| running.poll(context))) {
-            Ok(Poll::Ready(output)) => return Poll::Ready(Ran::Finished(output)),
-            Ok(Poll::Pending) => {}
-            Err(_) => return Poll::Ready(Ran::Panicked),
-        }
-        registration.get_or_insert_with(&register);
-        stopped.as_mut().poll(context).map(|()| Ran::Stopped)
-    })
-    .await;
-    // What it leaves behind may panic as well, when it is dropped.
-    match catch_unwind(AssertUnwindSafe(|| work.set(None))) {
-        Ok(()) => ran,
-        Err(_) => Ran::Panicked,
-    }
-}
-
-/// Work that goes on when nobody waits for it any more.
+/// Work that can reach a point from where it goes on when nobody waits for it any more.
 ///
 /// A server drops the future of a request whose client has gone. The work of a claim must not end
 /// with it: what was begun has to be settled. So it is boxed once and polled in place, without a
-/// task of its own; if it is dropped unfinished, the same box moves to a task and runs to its end
-/// there. It is counted by the tracker either way.
+/// task of its own; if it is dropped unfinished while it is supervised, the same box moves to a task
+/// and runs to its end there.
 pub(crate) struct Supervised<T: 'static> {
     /// `None` once it has ended, and while it is polled: work that panics is not polled again.
     work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
-    token: Option<TaskTrackerToken>,
+    supervision: Supervision,
     // A drop can happen outside the runtime and outside the request's span.
     runtime: Handle,
     span: Span,
 }
 
+/// Tells whether work is supervised.
+#[derive(Clone, Default)]
+pub(crate) struct Supervision(Arc<AtomicBool>);
+
+/// As long as it lives, the work is supervised, and counted by the tracker.
+pub(crate) struct Supervising<'a> {
+    supervision: &'a Supervision,
+    _token: TaskTrackerToken,
+}
+
+impl Supervision {
+    pub(crate) fn begin(&self, tracker: &TaskTracker) -> Supervising<'_> {
+        let token = tracker.token();
+        self.0.store(true, Ordering::Relaxed);
+        Supervising { supervision: self, _token: token }
+    }
+}
+
+impl Drop for Supervising<'_> {
+    fn drop(&mut self) {
+        self.supervision.0.store(false, Ordering::Relaxed);
+    }
+}
+
 impl<T> Supervised<T> {
     /// # Panics
     /// Outside a tokio runtime.
-    pub(crate) fn new(
-        tracker: &TaskTracker,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Self {
+    pub(crate) fn new<W>(work: impl FnOnce(Supervision) -> W) -> Self
+    where
+        W: Future<Output = T> + Send + 'static,
+    {
+        let supervision = Supervision::default();
         Self {
-            work: Some(Box::pin(work)),
-            token: Some(tracker.token()),
+            work: Some(Box::pin(work(supervision.clone()))),
+            supervision,
             runtime: Handle::current(),
             span: Span::current(),
         }
@@ -85,8 +73,6 @@ impl<T> Future for Supervised<T> {
         let polled = work.as_mut().poll(context);
         if polled.is_pending() {
             self.work = Some(work);
-        } else {
-            self.token = None;
         }
         polled
     }
@@ -94,14 +80,10 @@ impl<T> Future for Supervised<T> {
 
 impl<T> Drop for Supervised<T> {
     fn drop(&mut self) {
-        if let Some(work) = self.work.take() {
+        let Some(work) = self.work.take() else { return };
+        if self.supervision.0.load(Ordering::Relaxed) {
             tracing::debug!("the client has gone; its request runs on");
-            let token = self.token.take();
-            let rest = async move {
-                drop(work.await);
-                drop(token);
-            };
-            self.runtime.spawn(rest.instrument(self.span.clone()));
+            self.runtime.spawn(async move { drop(work.await) }.instrument(self.span.clone()));
         }
     }
 }

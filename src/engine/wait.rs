@@ -217,6 +217,11 @@ impl Ticket {
         Self(None)
     }
 
+    /// The ticket itself; what is left is none.
+    pub(super) const fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+
     /// Whether anybody would wait with it.
     pub(super) const fn is_none(&self) -> bool {
         self.0.is_none()

@@ -6,6 +6,7 @@ use super::wait::Ticket;
 use super::{Answer, Engine};
 use crate::protocol::{Attempt, FenceToken, Found, Slot};
 use crate::store::{Seen, Store};
+use crate::within::within;
 
 /// How long a store is asked to watch at a time. Then it is asked anew, in case it has forgotten.
 const WATCH: Duration = Duration::from_secs(15);
@@ -63,7 +64,7 @@ impl Engine {
     /// What a slot holds now, if the store tells.
     pub(super) async fn look(&self, slot: Slot) -> Option<Seen> {
         let look = self.store.look(slot, self.store_timeout);
-        tokio::time::timeout(self.store_timeout.saturating_add(GRACE), look).await.ok()?.ok()
+        within(self.store_timeout.saturating_add(GRACE), look).await.ok()?.ok()
     }
 
     /// What a slot holds once that is no longer this running claim, however long it takes; `None` if

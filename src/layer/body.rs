@@ -1,44 +1,53 @@
-use std::collections::VecDeque;
 use std::fmt;
-use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::frames::Frames;
+
 /// A body broke off.
 pub(super) struct BrokenBody;
 
 /// The next frame with something in it.
-pub(super) async fn next_frame<B: Body<Data = Bytes>>(
-    mut body: Pin<&mut B>,
-) -> Option<Result<Frame<Bytes>, BrokenBody>> {
-    loop {
-        let frame = poll_fn(|context| body.as_mut().poll_frame(context)).await?;
-        let frame = frame.map_err(|_| BrokenBody);
-        if !frame.as_ref().is_ok_and(|frame| frame.data_ref().is_some_and(Bytes::is_empty)) {
-            return Some(frame);
-        }
+pub(super) fn poll_frame<B: Body<Data = Bytes>>(
+    body: Pin<&mut B>,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+    let frame = ready!(body.poll_frame(context));
+    if matches!(&frame, Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty)) {
         // A body could consist of empty frames without end, and never let a timer run.
-        tokio::task::yield_now().await;
+        context.waker().wake_by_ref();
+        return Poll::Pending;
     }
+    Poll::Ready(frame.map(|frame| frame.map_err(|_| BrokenBody)))
 }
 
 /// A body that is in memory as a whole.
 #[derive(Default)]
 pub(super) struct Whole {
     data: Bytes,
-    trailers: Option<HeaderMap>,
+    /// Rare, and large where it is not behind a pointer.
+    trailers: Option<Box<HeaderMap>>,
     /// A length of its own; a response without content has none.
     has_length: bool,
 }
 
 impl Whole {
-    pub(super) const fn new(data: Bytes, trailers: Option<HeaderMap>) -> Self {
-        Self { data, has_length: trailers.is_none(), trailers }
+    pub(super) fn new(data: Bytes, trailers: Option<HeaderMap>) -> Self {
+        Self { data, has_length: trailers.is_none(), trailers: trailers.map(Box::new) }
+    }
+
+    /// A body without trailers.
+    pub(super) const fn of(data: Bytes) -> Self {
+        Self { data, has_length: true, trailers: None }
+    }
+
+    pub(super) const fn data(&self) -> &Bytes {
+        &self.data
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -55,7 +64,7 @@ impl Whole {
 
     fn next(&mut self) -> Option<Frame<Bytes>> {
         if self.data.is_empty() {
-            self.trailers.take().map(Frame::trailers)
+            self.trailers.take().map(|trailers| Frame::trailers(*trailers))
         } else {
             Some(Frame::data(std::mem::take(&mut self.data)))
         }
@@ -145,8 +154,14 @@ pin_project! {
     enum ResponseKind<B> {
         Original { #[pin] body: B },
         Whole { body: Whole },
-        Resumed { read: VecDeque<Frame<Bytes>>, rest: Pin<Box<B>> },
+        // Boxed, since it is large and rare.
+        Resumed { body: Box<Resumed<B>> },
     }
+}
+
+struct Resumed<B> {
+    read: Frames,
+    rest: Pin<Box<B>>,
 }
 
 impl<B> ResponseBody<B> {
@@ -159,8 +174,8 @@ impl<B> ResponseBody<B> {
     }
 
     /// Frames that were read already, and the body that they came from.
-    pub(super) const fn resumed(read: VecDeque<Frame<Bytes>>, rest: Pin<Box<B>>) -> Self {
-        Self { kind: ResponseKind::Resumed { read, rest } }
+    pub(super) fn resumed(read: Frames, rest: Pin<Box<B>>) -> Self {
+        Self { kind: ResponseKind::Resumed { body: Box::new(Resumed { read, rest }) } }
     }
 }
 
@@ -175,9 +190,9 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
         match self.project().kind.project() {
             ResponseKindProjection::Original { body } => body.poll_frame(context),
             ResponseKindProjection::Whole { body } => Poll::Ready(body.next().map(Ok)),
-            ResponseKindProjection::Resumed { read, rest } => match read.pop_front() {
+            ResponseKindProjection::Resumed { body } => match body.read.pop_front() {
                 Some(frame) => Poll::Ready(Some(Ok(frame))),
-                None => rest.as_mut().poll_frame(context),
+                None => body.rest.as_mut().poll_frame(context),
             },
         }
     }
@@ -186,7 +201,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
         match &self.kind {
             ResponseKind::Original { body } => body.is_end_stream(),
             ResponseKind::Whole { body } => body.is_end(),
-            ResponseKind::Resumed { read, rest } => read.is_empty() && rest.is_end_stream(),
+            ResponseKind::Resumed { body } => body.read.is_empty() && body.rest.is_end_stream(),
         }
     }
 
@@ -194,9 +209,9 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
         match &self.kind {
             ResponseKind::Original { body } => body.size_hint(),
             ResponseKind::Whole { body } => body.size(),
-            ResponseKind::Resumed { read, rest } => {
-                let read: usize = read.iter().filter_map(Frame::data_ref).map(Bytes::len).sum();
-                let rest = rest.size_hint();
+            ResponseKind::Resumed { body } => {
+                let read = body.read.len();
+                let rest = body.rest.size_hint();
                 let mut hint = SizeHint::new();
                 if let Some(upper) = rest.upper() {
                     hint.set_upper(upper + read as u64);

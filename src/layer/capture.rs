@@ -1,18 +1,20 @@
-use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap};
+use http::response::Parts;
 use http::{HeaderName, Response};
-use http_body::{Body, Frame};
+use http_body::Body;
 
-use super::body::{BrokenBody, ResponseBody, Whole, next_frame};
+use super::body::{BrokenBody, ResponseBody, Whole, poll_frame};
+use super::frames::Frames;
 use super::headers::STATUS;
 use super::policy::Policy;
-use super::receive::Joined;
 use super::replay::is_empty;
 use crate::engine::Conclusion;
+use crate::within::within;
 
 /// A handler's response: what to conclude from it, and what to send.
 pub(super) struct Captured<B> {
@@ -20,12 +22,25 @@ pub(super) struct Captured<B> {
     pub(super) response: Response<ResponseBody<B>>,
 }
 
-/// Takes a handler's response apart: into what a record keeps, and what the first client gets.
-pub(super) async fn capture<B>(
-    mut response: Response<B>,
-    policy: &Policy,
-    marker: &HeaderName,
-) -> Result<Captured<B>, BrokenBody>
+/// What a look at the head of a response leads to.
+pub(super) enum Sorted<B> {
+    /// Its body need not be read.
+    Captured(Captured<B>),
+    /// Its body decides.
+    Unread(Unread<B>),
+}
+
+/// A response whose body may fit into a record.
+pub(super) struct Unread<B> {
+    head: Parts,
+    body: Pin<Box<B>>,
+    frames: Frames,
+    /// Bytes that were read, with trailers.
+    size: usize,
+}
+
+/// Decides by the head of a handler's response what a record keeps of it.
+pub(super) fn sort<B>(mut response: Response<B>, policy: &Policy, marker: &HeaderName) -> Sorted<B>
 where
     B: Body<Data = Bytes>,
 {
@@ -35,93 +50,85 @@ where
     if let Some(ran) = verdict.frees(policy.guarantee) {
         // Nothing of it will be stored, so it need not be read.
         let response = response.map(ResponseBody::original);
-        return Ok(Captured { conclusion: Conclusion::Free(ran), response });
+        return Sorted::Captured(Captured { conclusion: Conclusion::Free(ran), response });
     }
-    let (parts, body) = response.into_parts();
-    if is_empty(parts.status) {
+    let (head, body) = response.into_parts();
+    if is_empty(head.status) {
         let headers = &policy.stored_headers;
-        let outcome = headers.response(parts.status, &parts.headers, marker, Bytes::new(), None);
-        let response = Response::from_parts(parts, ResponseBody::whole(Whole::default()));
-        return Ok(Captured { conclusion: Conclusion::Keep(outcome), response });
+        let outcome = headers.response(head.status, &head.headers, marker, Bytes::new(), None);
+        let response = Response::from_parts(head, ResponseBody::whole(Whole::default()));
+        return Sorted::Captured(Captured { conclusion: Conclusion::Keep(outcome), response });
     }
-    let unkeepable = parts.status.is_informational()
-        || is_stream(&parts.headers, policy)
+    let unkeepable = head.status.is_informational()
+        || is_stream(&head.headers, policy)
         || body.size_hint().lower() > policy.response_limit as u64;
     if unkeepable {
-        let headers = &policy.stored_headers;
-        let tombstone = headers.tombstone(parts.status, &parts.headers, marker);
-        let response = Response::from_parts(parts, ResponseBody::original(body));
-        return Ok(Captured { conclusion: Conclusion::Keep(tombstone), response });
+        let body = ResponseBody::original(body);
+        return Sorted::Captured(not_kept(head, body, policy, marker));
     }
-    match read(body, policy.response_limit, policy.buffer_time).await? {
-        Read::Whole { data, mut trailers } => {
-            if let Some(trailers) = &mut trailers {
-                trailers.remove(marker);
-                trailers.remove(STATUS);
-            }
-            let outcome = policy.stored_headers.response(
-                parts.status,
-                &parts.headers,
-                marker,
-                data.clone(),
-                trailers.as_ref(),
-            );
-            let body = ResponseBody::whole(Whole::new(data, trailers));
-            let response = Response::from_parts(parts, body);
-            Ok(Captured { conclusion: Conclusion::Keep(outcome), response })
-        }
-        Read::Partly { frames, rest } => {
-            let headers = &policy.stored_headers;
-            let tombstone = headers.tombstone(parts.status, &parts.headers, marker);
-            let response = Response::from_parts(parts, ResponseBody::resumed(frames, rest));
-            Ok(Captured { conclusion: Conclusion::Keep(tombstone), response })
-        }
-    }
+    Sorted::Unread(Unread { head, body: Box::pin(body), frames: Frames::default(), size: 0 })
 }
 
-enum Read<B> {
-    Whole { data: Bytes, trailers: Option<HeaderMap> },
-    Partly { frames: VecDeque<Frame<Bytes>>, rest: Pin<Box<B>> },
+/// What the first client gets of a response of which the record keeps only a tombstone.
+fn not_kept<B>(
+    head: Parts,
+    body: ResponseBody<B>,
+    policy: &Policy,
+    marker: &HeaderName,
+) -> Captured<B> {
+    let tombstone = policy.stored_headers.tombstone(head.status, &head.headers, marker);
+    Captured { conclusion: Conclusion::Keep(tombstone), response: Response::from_parts(head, body) }
 }
 
-/// Reads a body that is within the limits; gives back what was read of any other.
-async fn read<B>(body: B, limit: usize, time: Duration) -> Result<Read<B>, BrokenBody>
-where
-    B: Body<Data = Bytes>,
-{
-    let mut body = Box::pin(body);
-    let mut frames = VecDeque::new();
-    let within_time = tokio::time::timeout(time, async {
-        let mut size = 0;
-        while let Some(frame) = next_frame(body.as_mut()).await {
+impl<B: Body<Data = Bytes>> Unread<B> {
+    /// Reads the body, as far as it is within the limits; whether that was all of it.
+    pub(super) async fn read(&mut self, policy: &Policy) -> Result<bool, BrokenBody> {
+        let reading = poll_fn(|context| self.poll(context, policy.response_limit));
+        within(policy.buffer_time, reading).await.unwrap_or(Ok(false))
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>, limit: usize) -> Poll<Result<bool, BrokenBody>> {
+        while let Some(frame) = ready!(poll_frame(self.body.as_mut(), context)) {
             let frame = frame?;
-            size += frame.data_ref().map_or(0, Bytes::len);
-            size += frame.trailers_ref().map_or(0, trailers_size);
+            self.size += frame.data_ref().map_or(0, Bytes::len);
+            self.size += frame.trailers_ref().map_or(0, trailers_size);
             // Nothing comes after trailers (RFC 9110, section 6.5).
             let ends = frame.is_trailers();
-            frames.push_back(frame);
-            if ends {
-                return Ok(size <= limit);
-            }
-            if size > limit {
-                return Ok(false);
+            self.frames.push(frame);
+            if ends || self.size > limit {
+                return Poll::Ready(Ok(self.size <= limit));
             }
         }
-        Ok(true)
-    });
-    let complete = within_time.await.unwrap_or(Ok(false))?;
-    if !complete {
-        return Ok(Read::Partly { frames, rest: body });
+        Poll::Ready(Ok(true))
     }
-    let mut data = Joined::default();
-    let mut trailers = None;
-    for frame in frames {
-        match frame.into_data() {
-            Ok(chunk) => data.push(chunk),
-            Err(frame) => trailers = frame.into_trailers().ok(),
+
+    /// What a record keeps of a response that was read `complete`ly, or not.
+    pub(super) fn capture(
+        self,
+        complete: bool,
+        policy: &Policy,
+        marker: &HeaderName,
+    ) -> Captured<B> {
+        let Self { head, body, frames, .. } = self;
+        if !complete {
+            return not_kept(head, ResponseBody::resumed(frames, body), policy, marker);
         }
+        let (data, mut trailers) = frames.join();
+        if let Some(trailers) = &mut trailers {
+            trailers.remove(marker);
+            trailers.remove(STATUS);
+        }
+        let outcome = policy.stored_headers.response(
+            head.status,
+            &head.headers,
+            marker,
+            data.clone(),
+            trailers.as_ref(),
+        );
+        let body = ResponseBody::whole(Whole::new(data, trailers));
+        let response = Response::from_parts(head, body);
+        Captured { conclusion: Conclusion::Keep(outcome), response }
     }
-    Ok(Read::Whole { data: data.finish(), trailers })
 }
 
 fn trailers_size(trailers: &HeaderMap) -> usize {

@@ -8,14 +8,18 @@ use tower::Service;
 use tower::util::Oneshot;
 
 use super::body::{RequestBody, ResponseBody};
+use crate::engine::Supervised;
 
-type Protected<B, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, E>> + Send>>;
+type Protected<R, E> = Supervised<Result<Response<ResponseBody<R>>, E>>;
 
 pin_project! {
     /// The future of [`Idempotency`](super::Idempotency).
     pub struct ResponseFuture<S, B, R>
     where
         S: Service<Request<RequestBody<B>>>,
+        S: 'static,
+        B: 'static,
+        R: 'static,
     {
         #[pin]
         kind: Kind<S, B, R>,
@@ -27,25 +31,30 @@ pin_project! {
     enum Kind<S, B, R>
     where
         S: Service<Request<RequestBody<B>>>,
+        S: 'static,
+        B: 'static,
+        R: 'static,
     {
         /// The layer does not apply: the inner service, and nothing else.
         Passed { #[pin] inner: Oneshot<S, Request<RequestBody<B>>> },
         /// Refused before anything was read.
-        Refused { response: Option<Response<ResponseBody<R>>> },
-        Protected { work: Protected<R, S::Error> },
+        Refused { response: Option<Box<Response<ResponseBody<R>>>> },
+        Protected { #[pin] work: Protected<R, S::Error> },
     }
 }
 
 impl<S, B, R> ResponseFuture<S, B, R>
 where
-    S: Service<Request<RequestBody<B>>>,
+    S: Service<Request<RequestBody<B>>> + 'static,
+    B: 'static,
+    R: 'static,
 {
     pub(super) const fn passed(inner: Oneshot<S, Request<RequestBody<B>>>) -> Self {
         Self { kind: Kind::Passed { inner } }
     }
 
-    pub(super) const fn refused(response: Response<ResponseBody<R>>) -> Self {
-        Self { kind: Kind::Refused { response: Some(response) } }
+    pub(super) fn refused(response: Response<ResponseBody<R>>) -> Self {
+        Self { kind: Kind::Refused { response: Some(Box::new(response)) } }
     }
 
     pub(super) const fn protected(work: Protected<R, S::Error>) -> Self {
@@ -55,7 +64,9 @@ where
 
 impl<S, B, R> Future for ResponseFuture<S, B, R>
 where
-    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + 'static,
+    B: 'static,
+    R: 'static,
 {
     type Output = Result<Response<ResponseBody<R>>, S::Error>;
 
@@ -65,16 +76,18 @@ where
                 inner.poll(context).map_ok(|response| response.map(ResponseBody::original))
             }
             KindProjection::Refused { response } => {
-                Poll::Ready(Ok(response.take().expect("a future is not polled after its end")))
+                Poll::Ready(Ok(*response.take().expect("a future is not polled after its end")))
             }
-            KindProjection::Protected { work } => work.as_mut().poll(context),
+            KindProjection::Protected { work } => work.poll(context),
         }
     }
 }
 
 impl<S, B, R> fmt::Debug for ResponseFuture<S, B, R>
 where
-    S: Service<Request<RequestBody<B>>>,
+    S: Service<Request<RequestBody<B>>> + 'static,
+    B: 'static,
+    R: 'static,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()

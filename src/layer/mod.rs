@@ -151,6 +151,7 @@ mod config;
 #[cfg(feature = "axum")]
 mod extract;
 mod fingerprint;
+mod frames;
 mod future;
 mod headers;
 mod invalid_config;

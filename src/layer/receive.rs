@@ -1,20 +1,20 @@
+use std::future::poll_fn;
 use std::pin::pin;
 
-use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use bytes::Bytes;
 use http::request::Parts;
 use http_body::Body;
 
-use super::body::{BrokenBody, next_frame};
+use super::body::{BrokenBody, Whole, poll_frame};
+use super::frames::Joined;
 use super::policy::Policy;
 use crate::engine::Rejection;
 use crate::protocol::{Fingerprint, Secret};
 
 /// A request body, read to its end.
 pub(super) struct Received {
-    pub(super) data: Bytes,
-    /// They count for nothing in the fingerprint; the handler gets them.
-    pub(super) trailers: Option<HeaderMap>,
+    /// Its trailers count for nothing in the fingerprint; the handler gets them.
+    pub(super) content: Whole,
     pub(super) fingerprint: Fingerprint,
 }
 
@@ -36,7 +36,7 @@ where
     let mut data = Joined::default();
     let mut trailers = None;
     let mut body = pin!(body);
-    while let Some(frame) = next_frame(body.as_mut()).await {
+    while let Some(frame) = poll_fn(|context| poll_frame(body.as_mut(), context)).await {
         match frame.map_err(|BrokenBody| Rejection::RequestIncomplete)?.into_data() {
             Ok(chunk) => {
                 if data.len() + chunk.len() > policy.request_limit {
@@ -55,34 +55,5 @@ where
         Some(fingerprinter) => fingerprinter.finish(),
         None => policy.fingerprint.of(parts, &data, secret),
     };
-    Ok(Received { data, trailers, fingerprint })
-}
-
-/// Chunks put together; a single one is not copied.
-#[derive(Default)]
-pub(super) struct Joined {
-    first: Bytes,
-    all: BytesMut,
-}
-
-impl Joined {
-    pub(super) fn len(&self) -> usize {
-        self.first.len() + self.all.len()
-    }
-
-    pub(super) fn push(&mut self, chunk: Bytes) {
-        if self.len() == 0 {
-            self.first = chunk;
-        } else {
-            if self.all.is_empty() {
-                self.all.reserve(2 * (self.first.len() + chunk.len()));
-                self.all.extend_from_slice(&std::mem::take(&mut self.first));
-            }
-            self.all.extend_from_slice(&chunk);
-        }
-    }
-
-    pub(super) fn finish(self) -> Bytes {
-        if self.all.is_empty() { self.first } else { self.all.freeze() }
-    }
+    Ok(Received { content: Whole::new(data, trailers), fingerprint })
 }

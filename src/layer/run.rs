@@ -1,4 +1,5 @@
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -7,12 +8,13 @@ use http_body::Body;
 use tower::Service;
 use tracing::Instrument as _;
 
-use super::body::{RequestBody, ResponseBody};
-use super::capture::{Captured, capture};
+use super::body::{RequestBody, ResponseBody, Whole};
+use super::capture::{Captured, Sorted, sort};
 use super::headers::STATUS;
 use super::policy::Policy;
-use super::shared::{Shared, into_body};
-use crate::engine::{Admitted, Conclusion, Rejection, Run, Settled, Verdict};
+use super::service::{Arrived, Ready};
+use super::shared::Shared;
+use crate::engine::{Admitted, Conclusion, Rejection, Run, RunningClaim, Settled, Verdict};
 use crate::protocol::{Fields, Outcome, Ran};
 
 /// How the inner service ended, if it did.
@@ -28,62 +30,72 @@ enum Answered<R, E> {
 
 /// Runs the handler under its claim, stores what came of it, then answers.
 pub(super) async fn run<S, B, R>(
-    shared: &Shared,
-    policy: &Policy,
-    admitted: Admitted,
-    mut inner: S,
-    request: Request<RequestBody<B>>,
+    mut ready: Box<Ready<S>>,
+    admitted: &mut Admitted,
 ) -> Result<Response<ResponseBody<R>>, S::Error>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<R>>,
     R: Body<Data = Bytes>,
 {
-    let Admitted { held, room, mut ticket } = admitted;
-    let slot = held.slot();
-    let span = tracing::info_span!("idempotency", %slot, attempt = held.attempt());
+    let (shared, policy) = (Arc::clone(&ready.arrived.shared), Arc::clone(&ready.arrived.policy));
+    let Admitted { held, room, ticket } = admitted;
+    let span = tracing::info_span!("idempotency", slot = %held.slot(), attempt = held.attempt());
     let called = AtomicBool::new(false);
     let work = async {
-        if let Err(error) = poll_fn(|context| inner.poll_ready(context)).await {
+        if let Err(error) = poll_fn(|context| ready.inner.poll_ready(context)).await {
             return Answered::NotReady(error);
         }
         called.store(true, Ordering::Relaxed);
+        let Ready { arrived: Arrived { mut parts, content, .. }, mut inner } = *ready;
+        parts.extensions.insert(RunningClaim(Arc::clone(held)));
+        let request = Request::from_parts(parts, RequestBody::whole(content));
         let Ok(response) = inner.call(request).await else { return Answered::Failed };
-        match capture(response, policy, &shared.marker).await {
-            Ok(captured) => Answered::Response(captured),
+        let mut unread = match sort(response, &policy, &shared.marker) {
+            Sorted::Captured(captured) => return Answered::Response(captured),
+            Sorted::Unread(unread) => unread,
+        };
+        match unread.read(&policy).await {
+            Ok(complete) => Answered::Response(unread.capture(complete, &policy, &shared.marker)),
             Err(_broken_body) => Answered::Failed,
         }
     };
     let engine = &shared.engine;
-    let ran = engine.run(&held, &mut ticket, work.instrument(span)).await;
-    drop(room);
-    let (conclusion, answer) = match ran {
-        Run::Finished(Answered::Response(Captured { conclusion, response })) => {
-            (conclusion, Ok(response))
-        }
-        Run::Finished(Answered::NotReady(error)) => (Conclusion::Free(Ran::No), Err(error)),
-        Run::Finished(Answered::Failed) | Run::Panicked | Run::Stopped => {
-            // An inner service that never became ready has not executed anything.
-            let verdict = if called.load(Ordering::Relaxed) {
-                Verdict::Ambiguous
-            } else {
-                Verdict::NotExecuted
-            };
-            let freed = verdict.frees(policy.guarantee);
-            let rejection = Rejection::HandlerFailed { retryable: freed.is_some() };
-            let problem = shared.problems.response(&rejection);
-            let conclusion =
-                freed.map_or_else(|| keep_problem(shared, policy, &problem), Conclusion::Free);
-            (conclusion, Ok(problem.map(into_body)))
-        }
-    };
-    match engine.settle(held, conclusion, ticket).await {
+    let ran = engine.run(held, ticket, work.instrument(span)).await;
+    room.leave();
+    let (conclusion, answer) = conclude(ran, called.into_inner(), &shared, &policy);
+    match engine.settle(held, &conclusion, ticket).await {
         Settled::Answer => answer,
         Settled::Unstored => answer.map(|mut response| {
             response.headers_mut().insert(STATUS, HeaderValue::from_static("unstored"));
             response
         }),
-        Settled::Instead(answer) => Ok(shared.answer(slot, answer)),
+        Settled::Instead(answer) => Ok(shared.answer(held.slot(), answer).map(ResponseBody::whole)),
     }
+}
+
+/// What becomes of the slot, and what the first client is told.
+fn conclude<R, E>(
+    ran: Run<Answered<R, E>>,
+    called: bool,
+    shared: &Shared,
+    policy: &Policy,
+) -> (Conclusion, Result<Response<ResponseBody<R>>, E>) {
+    match ran {
+        Run::Finished(Answered::Response(Captured { conclusion, response })) => {
+            return (conclusion, Ok(response));
+        }
+        Run::Finished(Answered::NotReady(error)) => return (Conclusion::Free(Ran::No), Err(error)),
+        Run::Finished(Answered::Failed) => {}
+        Run::Panicked => tracing::error!("the handler panicked"),
+        Run::Stopped => tracing::error!("the handler exceeded max_run"),
+    }
+    // An inner service that never became ready has not executed anything.
+    let verdict = if called { Verdict::Ambiguous } else { Verdict::NotExecuted };
+    let freed = verdict.frees(policy.guarantee);
+    let rejection = Rejection::HandlerFailed { retryable: freed.is_some() };
+    let problem = shared.problems.response(&rejection);
+    let conclusion = freed.map_or_else(|| keep_problem(shared, policy, &problem), Conclusion::Free);
+    (conclusion, Ok(problem.map(|body| ResponseBody::whole(Whole::of(body)))))
 }
 
 /// A record of a problem document, without what a formatter may have added for one message.

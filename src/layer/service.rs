@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use rand::RngExt as _;
 use tower::Service;
@@ -17,9 +17,11 @@ use super::policy::Policy;
 use super::receive::{Received, receive};
 use super::route;
 use super::run::run;
-use super::shared::{Shared, into_body};
+use super::shared::Shared;
 use super::tenant::Unresolved;
-use crate::engine::{Admission, Asking, Rejection, RunningClaim, Supervised, Ticket, Turn};
+use crate::engine::{
+    Admission, Admitted, Asking, Rejection, Supervised, Supervising, Supervision, Ticket, Turn,
+};
 use crate::protocol::{Attempt, Fingerprint, IdempotencyKey, Nonce, Slot};
 
 /// A service under protection. Made by [`IdempotencyLayer`](super::IdempotencyLayer).
@@ -59,7 +61,8 @@ where
         let pass = |inner, request: Request<B>| {
             ResponseFuture::passed(Oneshot::new(inner, request.map(RequestBody::original)))
         };
-        let refuse = |rejection| ResponseFuture::refused(shared.refuse(&rejection).map(into_body));
+        let refuse =
+            |rejection| ResponseFuture::refused(shared.refuse(&rejection).map(ResponseBody::whole));
         let Some(policy) = shared.policy_for(&request) else { return pass(inner, request) };
         let line = match shared.line(&request) {
             Ok(Some(line)) => line,
@@ -82,84 +85,96 @@ where
             Ok(tenant) => tenant,
             Err(Unresolved(None)) => return refuse(Rejection::TenantUnresolved),
             Err(Unresolved(Some(answer))) => {
-                return ResponseFuture::refused(answer.map(|body| into_body(body.into())));
+                return ResponseFuture::refused(
+                    answer.map(|body| ResponseBody::whole(Whole::of(body.into()))),
+                );
             }
         };
-        let arrived =
-            Arrived { shared: Arc::clone(shared), policy: Arc::clone(policy), parts, key, tenant };
-        ResponseFuture::protected(Box::pin(arrived.protect(inner, body)))
+        let (shared, policy) = (Arc::clone(shared), Arc::clone(policy));
+        let arrived = Arrived { shared, policy, parts, key, tenant, content: Whole::default() };
+        let ready = Box::new(Ready { arrived, inner });
+        ResponseFuture::protected(Supervised::new(|supervision| protect(ready, body, supervision)))
     }
 }
 
+/// Reads the body, then does the rest under supervision: from before `begin` is sent, a client that
+/// goes away no longer ends the work. Only while it waits for another's answer it does.
+async fn protect<S, B, R>(
+    mut ready: Box<Ready<S>>,
+    body: B,
+    supervision: Supervision,
+) -> Result<Response<ResponseBody<R>>, S::Error>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Send,
+    S::Future: Send,
+    S::Error: Send,
+    B: Body<Data = Bytes> + Send,
+    R: Body<Data = Bytes> + Send,
+{
+    // Boxed apart, so that what lives as long as the handler runs is small.
+    let (mut admitted, _supervising) = match Box::pin(ready.arrived.admit(body, &supervision)).await
+    {
+        Ok(admitted) => admitted,
+        Err(response) => return Ok(response.map(ResponseBody::whole)),
+    };
+    run(ready, &mut admitted).await
+}
+
 /// A keyed request on its way through the layer.
-struct Arrived {
-    shared: Arc<Shared>,
-    policy: Arc<Policy>,
-    parts: Parts,
+pub(super) struct Arrived {
+    pub(super) shared: Arc<Shared>,
+    pub(super) policy: Arc<Policy>,
+    pub(super) parts: Parts,
     key: IdempotencyKey,
     tenant: Arc<str>,
+    /// The body, once it has been read.
+    pub(super) content: Whole,
 }
 
-/// A request that has been read, and who would handle it.
-struct Ready<S> {
-    arrived: Arrived,
-    inner: S,
-    attempt: Attempt,
-    data: Bytes,
-    trailers: Option<HeaderMap>,
-}
-
-/// What came of a request.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives for one match, and the large one is common"
-)]
-enum Done<S, R> {
-    Answered(Response<ResponseBody<R>>),
-    /// Somebody else runs it.
-    Waiting(Box<Ready<S>>),
+/// A keyed request, and who would handle it.
+pub(super) struct Ready<S> {
+    pub(super) arrived: Arrived,
+    pub(super) inner: S,
 }
 
 impl Arrived {
-    /// Reads the body, then does the rest under supervision: from before `begin` is sent, a client
-    /// that goes away no longer ends the work. Only while it waits for another's answer it does.
-    async fn protect<S, B, R>(
-        self,
-        inner: S,
+    /// Reads the body and asks the store, under supervision if that lets the handler run. Where
+    /// somebody else runs it, and the policy says so, it waits for that. The error is the answer to
+    /// a request that does not run.
+    async fn admit<'a, B>(
+        &mut self,
         body: B,
-    ) -> Result<Response<ResponseBody<R>>, S::Error>
+        supervision: &'a Supervision,
+    ) -> Result<(Admitted, Supervising<'a>), Response<Whole>>
     where
-        S: Service<Request<RequestBody<B>>, Response = Response<R>> + Send + 'static,
-        S::Future: Send,
-        S::Error: Send,
-        B: Body<Data = Bytes> + Send + 'static,
-        R: Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes>,
     {
         let secret = self.shared.secret.as_ref();
-        let received = match receive(body, &self.parts, &self.policy, secret).await {
-            Err(rejection) => return Ok(self.shared.refuse(&rejection).map(into_body)),
-            Ok(received) => received,
+        let mut attempt = match receive(body, &self.parts, &self.policy, secret).await {
+            Err(rejection) => return Err(self.shared.refuse(&rejection)),
+            Ok(Received { content, fingerprint }) => {
+                self.content = content;
+                self.attempt(fingerprint)
+            }
         };
-        let Received { data, trailers, fingerprint } = received;
-        let attempt = self.attempt(fingerprint);
-        let shared = Arc::clone(&self.shared);
-        let mut place =
-            self.policy.in_flight.max_wait().map(|max| {
-                shared.engine.queue(attempt.slot, &attempt.fingerprint, attempt.lease, max)
-            });
-        let slot = attempt.slot;
-        let mut ready = Box::new(Ready { arrived: self, inner, attempt, data, trailers });
+        let mut place = self.policy.in_flight.max_wait().map(|max| {
+            let Attempt { slot, fingerprint, lease, .. } = &attempt;
+            Box::new(self.shared.engine.queue(*slot, fingerprint, *lease, max))
+        });
         loop {
-            let ticket = match &mut place {
+            let mut ticket = match &mut place {
                 None => Ticket::none(),
-                Some(place) => match place.turn().await {
+                Some(place) => match Box::pin(place.turn()).await {
                     Turn::Ask(ticket) => ticket,
-                    Turn::Answer(answer) => return Ok(shared.answer(slot, answer)),
+                    Turn::Answer(answer) => return Err(self.shared.answer(attempt.slot, answer)),
                 },
             };
-            match Supervised::new(shared.engine.work(), ready.admit(ticket)).await? {
-                Done::Answered(response) => return Ok(response),
-                Done::Waiting(again) => ready = again,
+            let supervising = supervision.begin(self.shared.engine.work());
+            match self.ask(&mut attempt, &mut ticket).await {
+                Admission::Proceed(admitted) => return Ok((admitted, supervising)),
+                Admission::Answer(answer) => return Err(self.shared.answer(attempt.slot, answer)),
+                // The next time it is another attempt: a copy of this one may still be under way.
+                Admission::Wait => attempt.nonce = random_nonce(),
             }
         }
     }
@@ -189,49 +204,25 @@ impl Arrived {
             max_attempts: policy.max_attempts,
         }
     }
-}
 
-impl<S> Ready<S> {
-    /// Asks the store, and does what it says.
-    async fn admit<B, R>(mut self: Box<Self>, ticket: Ticket) -> Result<Done<S, R>, S::Error>
-    where
-        S: Service<Request<RequestBody<B>>, Response = Response<R>>,
-        B: Body<Data = Bytes>,
-        R: Body<Data = Bytes>,
-    {
-        let Arrived { shared, policy, parts, key, tenant } = &self.arrived;
+    /// Asks the store.
+    async fn ask(&self, attempt: &mut Attempt, ticket: &mut Ticket) -> Admission {
+        let Self { shared, policy, parts, key, tenant, content } = self;
         let compare = |scheme: &_| {
-            policy.fingerprint.under(scheme, parts, &self.data, shared.secret.as_ref())
+            policy.fingerprint.under(scheme, parts, content.data(), shared.secret.as_ref())
         };
         let recover =
             policy.recover.as_ref().map(|hook| hook.bound(&policy.stored_headers, &shared.marker));
-        let asking = Asking {
-            attempt: self.attempt.clone(),
+        let mut asking = Asking {
+            attempt,
             terms: policy.terms(),
-            key: key.clone(),
-            tenant: Arc::clone(tenant),
+            key,
+            tenant,
             ticket,
             compare: &compare,
             recover: recover.as_deref(),
         };
-        match shared.engine.begin(asking).await {
-            Admission::Proceed(admitted) => {
-                let Self { arrived, inner, data, trailers, .. } = *self;
-                let Arrived { shared, policy, mut parts, .. } = arrived;
-                parts.extensions.insert(RunningClaim(Arc::clone(&admitted.held)));
-                let body = RequestBody::whole(Whole::new(data, trailers));
-                let request = Request::from_parts(parts, body);
-                run(&shared, &policy, admitted, inner, request).await.map(Done::Answered)
-            }
-            Admission::Answer(answer) => {
-                Ok(Done::Answered(shared.answer(self.attempt.slot, answer)))
-            }
-            Admission::Wait => {
-                // The next time it is another attempt: a copy of this one may still be under way.
-                self.attempt.nonce = random_nonce();
-                Ok(Done::Waiting(self))
-            }
-        }
+        shared.engine.begin(&mut asking).await
     }
 }
 

@@ -1,10 +1,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Once};
 
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
 
-use super::body::{ResponseBody, Whole};
+use super::body::Whole;
 use super::policy::Policy;
 use super::problem::Problems;
 use super::replay::replay;
@@ -74,7 +73,7 @@ impl Shared {
 
 impl Shared {
     /// The answer that is not the handler's.
-    pub(super) fn answer<R>(&self, slot: Slot, answer: Answer) -> Response<ResponseBody<R>> {
+    pub(super) fn answer(&self, slot: Slot, answer: Answer) -> Response<Whole> {
         let replayed = match answer {
             Answer::Replay(outcome, age) => replay(outcome, age, &self.marker),
             Answer::Reject(rejection) => Err(rejection),
@@ -82,21 +81,17 @@ impl Shared {
         match replayed {
             Ok(response) => {
                 tracing::info!(%slot, status = response.status().as_u16(), "replayed");
-                response.map(ResponseBody::whole)
+                response
             }
             Err(rejection) => {
                 tracing::info!(%slot, code = rejection.code(), "refused");
-                self.problems.response(&rejection).map(into_body)
+                self.problems.response(&rejection).map(Whole::of)
             }
         }
     }
 
-    pub(super) fn refuse(&self, rejection: &Rejection) -> Response<Bytes> {
+    pub(super) fn refuse(&self, rejection: &Rejection) -> Response<Whole> {
         tracing::debug!(code = rejection.code(), "refused");
-        self.problems.response(rejection)
+        self.problems.response(rejection).map(Whole::of)
     }
-}
-
-pub(super) const fn into_body<R>(body: Bytes) -> ResponseBody<R> {
-    ResponseBody::whole(Whole::new(body, None))
 }

@@ -36,12 +36,12 @@ impl fmt::Debug for Secret {
 
 /// SHA-256, or HMAC-SHA-256 under a [`Secret`], over length-prefixed fields: no two different lists
 /// of fields feed it the same bytes.
-pub(super) enum Hasher {
+pub(super) enum FieldHasher {
     Plain(Sha256),
     Keyed(Box<Hmac<Sha256>>),
 }
 
-impl Hasher {
+impl FieldHasher {
     pub(super) fn new(secret: Option<&Secret>, purpose: &str) -> Self {
         let mut hasher = match secret {
             None => Self::Plain(Sha256::new()),

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::digest::{Hasher, Secret};
+use super::digest::{FieldHasher, Secret};
 
 /// How a fingerprint was made: two fingerprints can be compared only within one scheme.
 ///
@@ -150,7 +150,7 @@ impl fmt::Debug for RequestParts<'_> {
 /// Makes a [`Fingerprint`], chunk by chunk while the body is read.
 pub struct Fingerprinter {
     scheme: Scheme,
-    hasher: Hasher,
+    hasher: FieldHasher,
 }
 
 impl Fingerprinter {
@@ -164,7 +164,7 @@ impl Fingerprinter {
         parts: &RequestParts<'_>,
         selected: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> Self {
-        let mut hasher = Hasher::new(secret, "fingerprint 1");
+        let mut hasher = FieldHasher::new(secret, "fingerprint 1");
         hasher.field(&[scheme.kind, scheme.version]);
         hasher.field(parts.method.as_bytes());
         hasher.field(parts.path.as_bytes());

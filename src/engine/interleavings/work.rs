@@ -63,7 +63,15 @@ async fn work(steps: usize, ended: Arc<AtomicBool>) {
 fn supervised_work_ends_wherever_it_is_dropped_and_the_drain_ends_with_it() {
     explore(|| {
         let (tracker, ended) = (TaskTracker::new(), Arc::new(AtomicBool::new(false)));
-        let mut request = Box::pin(Supervised::new(&tracker, work(3, Arc::clone(&ended))));
+        let mut request = Box::pin(Supervised::new(|supervision| {
+            let (tracker, work) = (tracker.clone(), work(3, Arc::clone(&ended)));
+            async move {
+                let _supervising = supervision.begin(&tracker);
+                work.await;
+            }
+        }));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(request.as_mut().poll(&mut context).is_pending());
         tracker.close();
         let drain = thread::spawn({
             let (tracker, ended) = (tracker.clone(), Arc::clone(&ended));
@@ -73,8 +81,7 @@ fn supervised_work_ends_wherever_it_is_dropped_and_the_drain_ends_with_it() {
             }
         });
         // The client hangs up after so many polls.
-        let polls = thread_rng().gen_range(0..6);
-        let mut context = Context::from_waker(Waker::noop());
+        let polls = thread_rng().gen_range(0..5);
         for _ in 0..polls {
             if request.as_mut().poll(&mut context).is_ready() {
                 break;
@@ -90,11 +97,14 @@ fn supervised_work_ends_wherever_it_is_dropped_and_the_drain_ends_with_it() {
 fn the_drain_ends_with_work_that_panics() {
     explore(|| {
         let tracker = TaskTracker::new();
-        let panicking = async {
-            point();
-            panic::resume_unwind(Box::new("the work"))
-        };
-        let mut request = Box::pin(Supervised::<()>::new(&tracker, panicking));
+        let mut request = Box::pin(Supervised::<()>::new(|supervision| {
+            let tracker = tracker.clone();
+            async move {
+                let _supervising = supervision.begin(&tracker);
+                point();
+                panic::resume_unwind(Box::new("the work"))
+            }
+        }));
         tracker.close();
         let drain = thread::spawn({
             let tracker = tracker.clone();

@@ -124,26 +124,30 @@ impl MemoryStore {
         let now = self.now();
         let begins = matches!(verb, Verb::Begin(_));
         let ends = !matches!(verb, Verb::Renew(_));
-        let mut shard = self.shard(&slot);
-        let (found, taken) = shard.take(&slot);
         let operation = Operation { verb, deadline: Timestamp::NEVER };
-        let (record, reply) = apply(found, &operation, now);
-        let mut counted = taken.cost;
-        // Only a claim needs room. What runs already is stored even in a full store.
-        if begins && counted.records == 0 && record.is_some() {
-            if !self.reserve() {
+        let mut reply = None;
+        let mut shard = self.shard(&slot);
+        let mut changed = shard.change(&slot, |found| {
+            let absent = found.is_none();
+            let (record, answer) = apply(found, &operation, now);
+            // Only a claim needs room. What runs already is stored even in a full store.
+            if begins && absent && record.is_some() && !self.reserve() {
                 return None;
             }
-            counted.records = 1;
+            reply = Some(answer);
+            record
+        });
+        if begins && changed.before.records < changed.after.records {
+            // Its place was reserved.
+            changed.before.records = 1;
         }
-        let put = shard.put(slot, record, taken.queued);
         let freed = shard.remove_expired(now, EXPIRED_PER_CALL);
-        self.account(put, counted + freed);
+        self.account(changed.after, changed.before + freed);
         drop(shard);
         if ends {
             self.watchers.wake(&slot);
         }
-        Some(reply)
+        reply
     }
 
     /// Takes the place of one more record, if there is one.

@@ -1,4 +1,5 @@
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{BinaryHeap, HashMap};
 use std::ops::Add;
 
@@ -18,15 +19,17 @@ pub(super) struct Shard {
 
 #[derive(Debug)]
 struct Entry {
-    record: Record,
+    /// Only empty while it is being changed.
+    record: Option<Record>,
     /// The time under which the slot is queued in `expiries`, never after the record's end.
     queued: Timestamp,
 }
 
-/// What was known of a record that was taken out of its shard.
-pub(super) struct Taken {
-    pub(super) cost: Cost,
-    pub(super) queued: Option<Timestamp>,
+/// What a slot cost before and after a change.
+#[derive(Default)]
+pub(super) struct Changed {
+    pub(super) before: Cost,
+    pub(super) after: Cost,
 }
 
 /// What records count for.
@@ -38,42 +41,44 @@ pub(super) struct Cost {
 
 impl Shard {
     pub(super) fn get(&self, slot: &Slot) -> Option<&Record> {
-        self.records.get(slot).map(|entry| &entry.record)
+        self.records.get(slot)?.record.as_ref()
     }
 
-    /// Takes a record out, to be put back after it was looked at.
-    pub(super) fn take(&mut self, slot: &Slot) -> (Option<Record>, Taken) {
-        match self.records.remove(slot) {
-            None => (None, Taken { cost: Cost::default(), queued: None }),
-            Some(Entry { record, queued }) => {
-                let taken = Taken { cost: Cost::of(&record), queued: Some(queued) };
-                (Some(record), taken)
-            }
-        }
-    }
-
-    /// Puts a record in, if there is one, and tells what it costs.
-    pub(super) fn put(
+    /// Replaces what is in a slot by what `change` makes of it, and tells what both cost.
+    pub(super) fn change(
         &mut self,
-        slot: Slot,
-        record: Option<Record>,
-        queued: Option<Timestamp>,
-    ) -> Cost {
-        let Some(record) = record else { return Cost::default() };
-        let cost = Cost::of(&record);
-        let expires = record.expires;
-        match queued {
-            // It is looked at early enough, and queued anew if it has not ended by then.
-            Some(queued) if queued <= expires => {
-                self.records.insert(slot, Entry { record, queued });
+        slot: &Slot,
+        change: impl FnOnce(Option<Record>) -> Option<Record>,
+    ) -> Changed {
+        let mut changed = Changed::default();
+        let expires = match self.records.entry(*slot) {
+            Occupied(mut place) => {
+                let Entry { record, queued } = place.get_mut();
+                changed.before = record.as_ref().map_or(Cost::default(), Cost::of);
+                *record = change(record.take());
+                let Some(record) = record else {
+                    place.remove();
+                    return changed;
+                };
+                changed.after = Cost::of(record);
+                // It is looked at early enough, and queued anew if it has not ended by then.
+                if *queued <= record.expires {
+                    return changed;
+                }
+                *queued = record.expires;
+                record.expires
             }
-            _ => {
-                self.records.insert(slot, Entry { record, queued: expires });
-                self.expiries.push(Reverse((expires, *slot.as_bytes())));
-                self.drop_stale_entries();
+            Vacant(place) => {
+                let Some(record) = change(None) else { return changed };
+                changed.after = Cost::of(&record);
+                let queued = record.expires;
+                place.insert(Entry { record: Some(record), queued });
+                queued
             }
-        }
-        cost
+        };
+        self.expiries.push(Reverse((expires, *slot.as_bytes())));
+        self.drop_stale_entries();
+        changed
     }
 
     /// Removes what has expired, and tells what it cost.
@@ -90,11 +95,13 @@ impl Shard {
             if entry.queued != due {
                 continue;
             }
-            if now < entry.record.expires {
-                entry.queued = entry.record.expires;
+            let Some(record) = &entry.record else { continue };
+            if now < record.expires {
+                entry.queued = record.expires;
                 self.expiries.push(Reverse((entry.queued, bytes)));
-            } else if let Some(entry) = self.records.remove(&slot) {
-                freed = freed + Cost::of(&entry.record);
+            } else {
+                freed = freed + Cost::of(record);
+                self.records.remove(&slot);
             }
         }
         freed
@@ -151,9 +158,8 @@ mod tests {
         let mut shard = Shard::default();
         for number in 0..10_000_u64 {
             let slot = Slot::from_bytes(std::array::from_fn(|at| number.to_be_bytes()[at % 8]));
-            shard.put(slot, Some(record(1_000_000_000)), None);
-            let (_, taken) = shard.take(&slot);
-            shard.put(slot, Some(record(number + 10)), taken.queued);
+            shard.change(&slot, |_| Some(record(1_000_000_000)));
+            shard.change(&slot, |_| Some(record(number + 10)));
             shard.remove_expired(Timestamp::from_micros(number), 32);
         }
         assert!(shard.records.len() < 20, "{}", shard.records.len());
