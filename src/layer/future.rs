@@ -1,11 +1,10 @@
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower::Service;
-use tower::util::Oneshot;
 
 use super::body::{RequestBody, ResponseBody};
 use crate::engine::Supervised;
@@ -35,8 +34,9 @@ pin_project! {
         B: 'static,
         R: 'static,
     {
-        /// The layer does not apply: the inner service, and nothing else.
-        Passed { #[pin] inner: Oneshot<S, Request<RequestBody<B>>> },
+        /// The layer does not apply: once the inner service is ready, it gets the request.
+        Passing { inner: S, request: Option<Request<B>> },
+        Passed { #[pin] response: S::Future },
         /// Refused before anything was read.
         Refused { response: Option<Box<Response<ResponseBody<R>>>> },
         Protected { #[pin] work: Protected<R, S::Error> },
@@ -49,8 +49,8 @@ where
     B: 'static,
     R: 'static,
 {
-    pub(super) const fn passed(inner: Oneshot<S, Request<RequestBody<B>>>) -> Self {
-        Self { kind: Kind::Passed { inner } }
+    pub(super) const fn passed(inner: S, request: Request<B>) -> Self {
+        Self { kind: Kind::Passing { inner, request: Some(request) } }
     }
 
     pub(super) fn refused(response: Response<ResponseBody<R>>) -> Self {
@@ -71,10 +71,18 @@ where
     type Output = Result<Response<ResponseBody<R>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().kind.project() {
-            KindProjection::Passed { inner } => {
-                inner.poll(context).map_ok(|response| response.map(ResponseBody::original))
+        let mut kind = self.project().kind;
+        if let KindProjection::Passing { inner, request } = kind.as_mut().project() {
+            ready!(inner.poll_ready(context))?;
+            let request = request.take().expect("a future is not polled after its end");
+            let response = inner.call(request.map(RequestBody::original));
+            kind.set(Kind::Passed { response });
+        }
+        match kind.project() {
+            KindProjection::Passed { response } => {
+                response.poll(context).map_ok(|response| response.map(ResponseBody::original))
             }
+            KindProjection::Passing { .. } => unreachable!("it has been passed above"),
             KindProjection::Refused { response } => {
                 Poll::Ready(Ok(*response.take().expect("a future is not polled after its end")))
             }

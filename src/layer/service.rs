@@ -8,7 +8,6 @@ use http::{Request, Response};
 use http_body::Body;
 use rand::RngExt as _;
 use tower::Service;
-use tower::util::Oneshot;
 
 use super::body::{RequestBody, ResponseBody, Whole};
 use super::future::ResponseFuture;
@@ -58,21 +57,22 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let inner = self.inner.clone();
         let shared = &self.shared;
-        let pass = |inner, request: Request<B>| {
-            ResponseFuture::passed(Oneshot::new(inner, request.map(RequestBody::original)))
-        };
         let refuse =
             |rejection| ResponseFuture::refused(shared.refuse(&rejection).map(ResponseBody::whole));
-        let Some(policy) = shared.policy_for(&request) else { return pass(inner, request) };
+        let Some(policy) = shared.policy_for(&request) else {
+            return ResponseFuture::passed(inner, request);
+        };
         let line = match shared.line(&request) {
             Ok(Some(line)) => line,
-            Ok(None) if policy.required.is_never() => return pass(inner, request),
+            Ok(None) if policy.required.is_never() => {
+                return ResponseFuture::passed(inner, request);
+            }
             Ok(None) => {
                 let (parts, body) = request.into_parts();
                 if policy.required.of(&parts) {
                     return refuse(Rejection::KeyMissing);
                 }
-                return pass(inner, Request::from_parts(parts, body));
+                return ResponseFuture::passed(inner, Request::from_parts(parts, body));
             }
             Err(invalid) => return refuse(Rejection::KeyInvalid(invalid)),
         };
