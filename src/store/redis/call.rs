@@ -36,7 +36,7 @@ pub(super) struct Call<'a> {
     /// What its script must have reached before its claim counts.
     durability: Durability,
     started: Duration,
-    within: Duration,
+    pub(super) within: Duration,
     /// Whether a copy of the call was sent of which nothing is known.
     unanswered: AtomicBool,
     /// Whether one was lost with its connection and the call was sent again.
@@ -77,14 +77,8 @@ impl<'a> Call<'a> {
         Self { reads, durability, ..self }
     }
 
-    /// Lets the call take its time and no more.
-    pub(super) async fn bounded<T>(
-        &self,
-        work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        if let Ok(ended) = tokio::time::timeout(self.within, work).await {
-            return ended;
-        }
+    /// The end of a call that has taken its time.
+    pub(super) fn overdue<T>(&self) -> Result<T, Error> {
         let unanswered = self.unanswered.load(Ordering::Relaxed);
         if unanswered {
             self.lane.replace_silent(self.sent());
@@ -190,7 +184,12 @@ impl<'a> Call<'a> {
     {
         let (mut repeated, mut redirects) = (false, 0);
         loop {
-            let live = lane.connection().await.map_err(|error| (Stage::Connecting, error))?;
+            let live = match lane.ready() {
+                Some(live) => live,
+                None => {
+                    Box::pin(lane.connection()).await.map_err(|error| (Stage::Connecting, error))?
+                }
+            };
             let earlier = self.unanswered.swap(true, Ordering::Relaxed);
             let now = ServerTime::here_in_micros();
             self.sent.store(now, Ordering::Relaxed);

@@ -49,7 +49,7 @@ impl Call<'_> {
     /// the claim since, and the outcome of its run may be stored however late. Otherwise it does
     /// nothing.
     async fn swap(&self, key: &[u8], command: &(impl Fn(&mut Cmd) + Sync)) -> Result<bool, Error> {
-        if self.lane.connection().await.is_ok_and(|live| live.lacks_ifeq()) {
+        if self.lane.ready().is_some_and(|live| live.lacks_ifeq()) {
             return Ok(false);
         }
         let swapped = self.exchange(self.lane, |mut live| {

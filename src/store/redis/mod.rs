@@ -76,6 +76,7 @@
 //! | 1 MiB | 876 | 490 |
 
 mod begin;
+mod bounded;
 mod call;
 mod check;
 mod complete;

@@ -84,6 +84,19 @@ impl Lane {
         Self(Arc::new(Inner { source, connect_timeout, time, board, state }))
     }
 
+    /// The connection, if there is one and nothing has to be asked before it is used.
+    pub(in crate::store::redis) fn ready(&self) -> Option<Live> {
+        if self.0.source.is_stale() {
+            return None;
+        }
+        match &*self.state() {
+            State::Live(live) if !self.0.source.has_moved_from(live.address()) => {
+                Some(live.clone())
+            }
+            _ => None,
+        }
+    }
+
     /// The connection, made first if there is none.
     pub(in crate::store::redis) async fn connection(&self) -> Result<Live, RedisError> {
         self.0.source.refresh().await;

@@ -161,7 +161,7 @@ impl Sentinels {
         }
     }
 
-    fn is_stale(&self) -> bool {
+    pub(in crate::store::redis) fn is_stale(&self) -> bool {
         let known = self.known();
         known.master.is_some() && known.age() > STALE
     }

@@ -87,6 +87,16 @@ impl Source {
         tokio::time::timeout(within, connect).await.map_err(timed_out)?
     }
 
+    /// Whether what is known of the master is too old to act on.
+    #[cfg_attr(not(feature = "redis-sentinel"), expect(clippy::unused_self))]
+    pub(in crate::store::redis) fn is_stale(&self) -> bool {
+        #[cfg(feature = "redis-sentinel")]
+        if let Self::Sentinels(sentinels) = self {
+            return sentinels.is_stale();
+        }
+        false
+    }
+
     /// Sees that what is known of the master is not too old to act on.
     #[cfg_attr(not(feature = "redis-sentinel"), expect(clippy::unused_async))]
     pub(in crate::store::redis) async fn refresh(&self) {
