@@ -45,8 +45,6 @@ impl<W: Future> Future for Within<W> {
 mod tests {
     use std::future::{pending, ready};
 
-    use tokio::time::Instant;
-
     use super::*;
 
     #[tokio::test]
@@ -56,8 +54,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn work_that_is_not_ends_at_the_limit() {
-        let begun = Instant::now();
-        assert!(within(Duration::from_secs(3), pending::<()>()).await.is_err());
-        assert_eq!(begun.elapsed(), Duration::from_secs(3));
+        let sooner = within(Duration::from_secs(2), pending::<()>());
+        let both = within(Duration::from_secs(3), async { sooner.await.is_err() });
+        assert_eq!(both.await.ok(), Some(true));
+        let later = within(Duration::from_secs(4), pending::<()>());
+        assert!(within(Duration::from_secs(3), later).await.is_err());
     }
 }

@@ -257,10 +257,11 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// When Redis must have begun with a copy that is sent now: when the caller's time is over.
+    /// When Redis must have begun with the copy that was sent last: when the caller's time is over.
     fn deadline(&self, key: &[u8]) -> Timestamp {
-        let spent = ServerTime::here().saturating_sub(self.started);
-        self.time.now_at(key).after(self.within.saturating_sub(spent))
+        let sent = self.sent();
+        let spent = sent.saturating_sub(self.started);
+        self.time.at_key(key, sent).after(self.within.saturating_sub(spent))
     }
 
     pub(super) fn sent(&self) -> Duration {

@@ -20,9 +20,10 @@ impl RedisStore {
         // and the record can be stored as it is.
         let record = || Record::completed(claim, outcome.clone(), self.time.now()).encode();
         let retention = millis(attempt.retention);
-        // What begin.lua has written, if the clock was not behind the fence and nobody has renewed.
-        let pending = Record::in_progress(claim, claim.grant().fence.moment()).encode();
         let replacement = |command: &mut Cmd| {
+            // What begin.lua has written, if the clock was not behind the fence and nobody has
+            // renewed.
+            let pending = Record::in_progress(claim, claim.grant().fence.moment()).encode();
             command.arg(&record()[..]).arg("IFEQ").arg(&pending[..]).arg("PX").arg(retention);
         };
         if call.swap(&self.key(&attempt.slot), &replacement).await? {

@@ -89,7 +89,10 @@ impl ServerTime {
     /// What Redis's clock shows now, or a moment before; the epoch while nothing is known, so that
     /// a call is answered with the time instead of being carried out at any time.
     pub(in crate::store::redis) fn now(&self) -> Timestamp {
-        let here = Self::here();
+        self.at(Self::here())
+    }
+
+    fn at(&self, here: Duration) -> Timestamp {
         let sample = match self {
             Self::Server(sample) => *sample.lock().unwrap_or_else(PoisonError::into_inner),
             #[cfg(feature = "redis-cluster")]
@@ -100,19 +103,19 @@ impl ServerTime {
         sample.map_or(Timestamp::from_micros(0), |sample| sample.at(here))
     }
 
-    /// The same where this key is.
-    pub(in crate::store::redis) fn now_at(&self, key: &[u8]) -> Timestamp {
+    /// The same where this key is, when this machine's clock shows `here`.
+    pub(in crate::store::redis) fn at_key(&self, key: &[u8], here: Duration) -> Timestamp {
         #[cfg(feature = "redis-cluster")]
         if let Self::Nodes(clocks) = self {
             let clocks = clocks.lock().unwrap_or_else(PoisonError::into_inner);
             if !clocks.ahead.is_empty()
                 && let Some(sample) = clocks.ahead.get(&Slot::for_key(key))
             {
-                return sample.at(Self::here());
+                return sample.at(here);
             }
         }
         let _ = key;
-        self.now()
+        self.at(here)
     }
 
     /// Learns from a reply to what was sent at `sent`, concerning this key.
@@ -234,13 +237,13 @@ mod tests {
     fn the_estimate_for_a_cluster_is_ahead_of_no_node() {
         let time = ServerTime::of_nodes();
         let (one, two): (&[u8], &[u8]) = (b"one", b"two");
-        assert_eq!(time.now_at(one), Timestamp::from_micros(0));
+        assert_eq!(time.at_key(one, ServerTime::here()), Timestamp::from_micros(0));
         for _ in 0..3 {
             time.learn(TODAY.after(Duration::from_secs(1)), ServerTime::here(), Some(one));
             time.learn(TODAY, ServerTime::here(), Some(two));
         }
-        assert!(time.now_at(one) < TODAY.after(Duration::from_millis(500)));
-        assert!(time.now_at(two) >= TODAY);
+        assert!(time.at_key(one, ServerTime::here()) < TODAY.after(Duration::from_millis(500)));
+        assert!(time.at_key(two, ServerTime::here()) >= TODAY);
     }
 
     #[cfg(feature = "redis-cluster")]
@@ -251,10 +254,10 @@ mod tests {
         time.learn(TODAY, ServerTime::here(), Some(two));
         time.relearn(TODAY.after(HOUR), ServerTime::here(), Some(one));
         time.learn(TODAY, ServerTime::here(), Some(two));
-        assert!(time.now_at(one) >= TODAY.after(HOUR));
-        assert!(time.now_at(two) < TODAY.after(Duration::from_secs(1)));
+        assert!(time.at_key(one, ServerTime::here()) >= TODAY.after(HOUR));
+        assert!(time.at_key(two, ServerTime::here()) < TODAY.after(Duration::from_secs(1)));
         // The slot moves to the other node.
         time.learn(TODAY, ServerTime::here(), Some(one));
-        assert!(time.now_at(one) < TODAY.after(Duration::from_secs(1)));
+        assert!(time.at_key(one, ServerTime::here()) < TODAY.after(Duration::from_secs(1)));
     }
 }
