@@ -16,13 +16,13 @@ pub(crate) struct Budget {
 
 /// Goals: 300 and none where the layer does not apply, 6000 for a fresh request.
 pub(crate) const ALL: [Budget; 7] = [
-    budget(Workload::NotApplied, 509.0, 0.0),
-    budget(Workload::NoKey, 2794.0, 6.0),
-    budget(Workload::Fresh, 28_600.0, 22.0),
-    budget(Workload::Replay, 12_200.0, 6.0),
-    budget(Workload::Mismatch, 26_400.0, 28.0),
-    budget(Workload::Large(64 * 1024), 91_800.0, 24.0),
-    budget(Workload::Large(1024 * 1024), 1_076_000.0, 25.0),
+    budget(Workload::NotApplied, 448.0, 0.0),
+    budget(Workload::NoKey, 2577.0, 6.0),
+    budget(Workload::Fresh, 20_750.0, 23.0),
+    budget(Workload::Replay, 9_460.0, 7.0),
+    budget(Workload::Mismatch, 22_680.0, 29.0),
+    budget(Workload::Large(64 * 1024), 86_640.0, 25.0),
+    budget(Workload::Large(1024 * 1024), 1_070_000.0, 26.0),
 ];
 
 const fn budget(workload: Workload, instructions: f64, allocations: f64) -> Budget {
