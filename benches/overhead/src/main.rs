@@ -35,6 +35,7 @@ fn main() -> ExitCode {
 
 /// Runs requests against the bare service, or the one with the layer.
 fn run(subject: &str, workload: Workload, requests: u32) {
+    let numbers = 0..requests;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.expect("a runtime").block_on(async {
         let (ok, refused) = (StatusCode::OK, StatusCode::UNPROCESSABLE_ENTITY);
@@ -42,13 +43,13 @@ fn run(subject: &str, workload: Workload, requests: u32) {
         match (subject, workload) {
             // Where the layer does nothing, a router would hide how little that costs.
             ("bare", Workload::NotApplied) => {
-                workload.drive(service_fn(answer), requests, ok).await;
+                workload.drive(service_fn(answer), numbers, ok).await;
             }
             (_, Workload::NotApplied) => {
-                workload.drive(layer.layer(service_fn(answer)), requests, ok).await;
+                workload.drive(layer.layer(service_fn(answer)), numbers, ok).await;
             }
-            ("bare", _) => workload.drive(router(), requests, ok).await,
-            _ => workload.drive(router().layer(layer), requests, refused).await,
+            ("bare", _) => workload.drive(router(), numbers, ok).await,
+            _ => workload.drive(router().layer(layer), numbers, refused).await,
         }
     });
 }

@@ -1,6 +1,7 @@
 //! The requests, the same for everyone who is measured.
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use axum::Router;
 use axum::routing::post;
@@ -101,18 +102,18 @@ impl Workload {
         request.body(Full::new(body)).expect("a request of constants")
     }
 
-    /// Sends so many requests, one after the other. `mismatch` is how a reused
+    /// Sends the requests of these numbers, one after the other. `mismatch` is how a reused
     /// key is answered.
     ///
     /// # Panics
     ///
     /// If an answer is not the expected one.
-    pub async fn drive<S, B>(self, service: S, requests: u32, mismatch: StatusCode)
+    pub async fn drive<S, B>(self, service: S, numbers: Range<u32>, mismatch: StatusCode)
     where
         S: Service<Request<Full<Bytes>>, Response = Response<B>, Error: Debug> + Clone,
         B: Body<Data = Bytes, Error: Debug>,
     {
-        for number in 0..requests {
+        for number in numbers {
             let response = service.clone().oneshot(self.request(number)).await.expect("no error");
             let expected = match self {
                 Self::Mismatch if number > 0 => mismatch,

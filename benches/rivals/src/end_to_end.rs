@@ -1,0 +1,89 @@
+//! Everybody over loopback sockets, side by side.
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+
+use crate::check::check;
+use crate::client::Question;
+use crate::cpu::{self, Place};
+use crate::load::{Keys, Load};
+use crate::measure::{Measure, Plan};
+use crate::servers::Server;
+use crate::subject::{Library, Rivalry};
+use crate::{EndToEnd, plots, report};
+
+/// What a body is where its length is not of interest: 119 bytes of question, 194 of answer.
+pub(crate) const SMALL: usize = 0;
+
+/// So much is stored at most before it is replayed.
+const STORED_BYTES: usize = 32 << 20;
+
+pub(crate) fn measure(options: &EndToEnd) {
+    let results = rounds(options, &[SMALL], &options.connections);
+    report::write(options, "end_to_end", "Over loopback sockets", &results);
+    plots::draw(&options.output.into, &results.measures);
+}
+
+/// Everything that was measured, and what was not.
+pub(crate) struct Results {
+    pub(crate) measures: Vec<Measure>,
+    pub(crate) refusals: Vec<String>,
+    pub(crate) seed: u64,
+}
+
+/// Measures everybody in each round, in another order each time, with new processes.
+pub(crate) fn rounds(options: &EndToEnd, bodies: &[usize], connections: &[usize]) -> Results {
+    let seed = rand::random();
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut results = Results { measures: Vec::new(), refusals: Vec::new(), seed };
+    let mut order: Vec<Rivalry> = Rivalry::ALL.into();
+    order.retain(|rivalry| options.only.is_empty() || options.only.contains(rivalry));
+    for round in 1..=options.rounds {
+        order.shuffle(&mut random);
+        for &rivalry in &order {
+            for &bytes in bodies {
+                let plan = Plan { round, rivalry, bytes, seconds: options.seconds };
+                results.of(plan, connections);
+            }
+        }
+        eprintln!("round {round} of {}", options.rounds);
+    }
+    results
+}
+
+impl Results {
+    /// Starts a server and measures it with all these numbers of connections.
+    fn of(&mut self, plan: Plan, connections: &[usize]) {
+        let Plan { rivalry, bytes, .. } = plan;
+        let server = Server::start(rivalry);
+        let question = match bytes {
+            SMALL => Question::post("/payments", overhead::workload::QUESTION.as_bytes()),
+            _ => Question::post("/mirror", &vec![b'x'; bytes]),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let work = async {
+            check(rivalry.library, server.address, &question, 1).await?;
+            let stored = (STORED_BYTES / bytes.max(1)).min(1000);
+            let marks = rivalry.library != Library::Bare;
+            let load = Load::prepare(server.address, question, 2, stored as u64, marks).await;
+            let mut measures = Vec::new();
+            for &connections in connections {
+                for keys in Keys::BOTH {
+                    measures.push(plan.measure(&server, &load, keys, connections).await);
+                }
+            }
+            Ok::<_, String>(measures)
+        };
+        match cpu::on(Place::Measuring, || runtime.expect("a runtime").block_on(work)) {
+            Ok(measures) => self.measures.extend(measures),
+            Err(refusal) => {
+                let refusal = format!("{rivalry} with {bytes} bytes: {refusal}");
+                eprintln!("not measured: {refusal}");
+                if !self.refusals.contains(&refusal) {
+                    self.refusals.push(refusal);
+                }
+            }
+        }
+    }
+}
