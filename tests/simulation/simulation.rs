@@ -10,6 +10,9 @@ use super::plan::{END, HEALED, LEASE, Plan};
 use super::server::Server;
 use super::world::{Shared, World, lock};
 
+/// How far the processes run at once, in milliseconds.
+const STRIDE: u64 = 20;
+
 pub struct Simulation {
     world: Shared,
     servers: Vec<Option<Server>>,
@@ -44,12 +47,13 @@ impl Simulation {
     }
 
     /// Lets every process run to the time of the next event, then makes that happen. What they send
-    /// meanwhile can be due before; then that is the next event.
+    /// meanwhile can be due before; then that is the next event. A process that had nothing to do is
+    /// ahead of it by then: by no more than the stride, since what is for that process waits so long.
     fn step(&mut self) -> bool {
         let (until, first) = {
             let mut world = lock(&self.world);
-            let Some(until) = world.next_at() else { return false };
-            (until, world.rng.index(self.servers.len()))
+            let Some(next) = world.next_at() else { return false };
+            (next.min(world.now + STRIDE), world.rng.index(self.servers.len()))
         };
         let count = self.servers.len();
         for server in (0..count).map(|offset| (first + offset) % count) {
@@ -57,8 +61,8 @@ impl Simulation {
                 server.advance(until);
             }
         }
-        let Some(event) = lock(&self.world).pop() else { return false };
-        self.happen(event)
+        let event = lock(&self.world).pop_until(until);
+        event.is_none_or(|event| self.happen(event))
     }
 
     fn happen(&mut self, event: Event) -> bool {

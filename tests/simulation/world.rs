@@ -110,12 +110,12 @@ impl World {
         self.queue.next_at()
     }
 
-    /// The next event; its time is now.
-    pub fn pop(&mut self) -> Option<Event> {
-        let (at, event) = self.queue.pop()?;
+    /// The next event, if there is one by then; its time is now.
+    pub fn pop_until(&mut self, until: u64) -> Option<Event> {
+        let due = self.next_at().filter(|at| *at <= until);
         // A server that was ahead can have sent something that is due by now.
-        self.now = self.now.max(at);
-        Some(event)
+        self.now = self.now.max(due.unwrap_or(until));
+        due.and_then(|_| self.queue.pop()).map(|(_, event)| event)
     }
 
     pub fn count(&mut self, name: &'static str) {
