@@ -109,9 +109,9 @@ impl<'a> Play<'a> {
 
     fn holds(&self, seen: &Seen, must: Must) -> bool {
         let Some(record) = &seen.record else { return matches!(must, Empty) };
+        let own = |who: Who| record.nonce == Nonce::from_bytes([who.nonce; 16]);
         let of = |who: Who, number: u32| {
-            record.nonce == Nonce::from_bytes([who.nonce; 16])
-                && record.fingerprint == who.attempt(self.slot).fingerprint
+            record.fingerprint == who.attempt(self.slot).fingerprint
                 && record.fence == self.grant(who).fence
                 && record.attempt == number
         };
@@ -121,18 +121,26 @@ impl<'a> Play<'a> {
                 let lease = lease_until.since(seen.now);
                 lease > who.lease / 2
                     && lease <= who.lease
+                    && own(who)
                     && of(who, number)
                     && ends(who.retention)
             }
             (Phase::InProgress { lease_until }, Abandoned(who, number)) => {
-                *lease_until <= seen.now && of(who, number) && ends(who.retention)
+                *lease_until <= seen.now
+                    && own(who)
+                    && of(who, number)
+                    && ends(who.retention)
             }
-            (Phase::Completed { outcome, .. }, Holds(who, content)) => {
-                *outcome == content.outcome()
+            (Phase::Completed { outcome, .. }, Holds(who, content) | Resolved(who, content)) => {
+                let resolved = matches!(must, Resolved(..));
+                (if resolved { record.nonce == Nonce::NOBODY } else { own(who) })
+                    && *outcome == content.outcome()
                     && of(who, self.grant(who).number)
                     && ends(who.retention)
             }
-            (Phase::Released, Released(who, number)) => of(who, number) && ends(who.retention),
+            (Phase::Released, Released(who, number)) => {
+                own(who) && of(who, number) && ends(who.retention)
+            }
             _ => false,
         }
     }

@@ -8,7 +8,7 @@ cases! { "resolve";
         begin(FAY.lapsing(), Started(1)),
         wait(),
         resolve(FAY, Content::AllFields, Applied),
-        look(Holds(FAY, Content::AllFields)),
+        look(Resolved(FAY, Content::AllFields)),
         begin(Who { nonce: 8, ..FAY }, Completed(Content::AllFields)),
         begin(ANN, OtherScheme(selecting)),
     ];
@@ -34,7 +34,7 @@ cases! { "resolve";
         begin(BOB.rerunning().lapsing(), Reclaimed(2)),
         wait(),
         resolve(BOB, Text("o"), Applied),
-        look(Holds(BOB, Text("o"))),
+        look(Resolved(BOB, Text("o"))),
     ];
     /// The retention is the operator's.
     a_resolved_claim_expires: [
@@ -51,10 +51,27 @@ cases! { "resolve";
         wait(),
         resolve(ANN, Text("operator"), Applied),
         resolve(ANN, Text("again"), Fenced(&Completed(Text("operator")))),
-        complete(ANN, Text("late"), Applied),
         begin(BOB, Completed(Text("operator"))),
         renew(ANN, Fenced(&Completed(Text("operator")))),
         release(ANN, Maybe, Fenced(&Completed(Text("operator")))),
+        begin(ANN, Completed(Text("operator"))),
+    ];
+    /// Its worker must not take it for its own, or it would answer otherwise than everybody else.
+    a_resolved_claim_is_not_its_workers_any_more: [
+        begin(ANN.lapsing(), Started(1)),
+        wait(),
+        resolve(ANN, Text("operator"), Applied),
+        complete(ANN, Text("late"), Fenced(&Completed(Text("operator")))),
+        complete(ANN, Text("operator"), Fenced(&Completed(Text("operator")))),
+        look(Resolved(ANN, Text("operator"))),
+    ];
+    /// The same of an outcome that is not handed through a script.
+    a_resolved_claim_is_not_its_workers_any_more_whatever_its_size: [
+        begin(ANN.lapsing(), Started(1)),
+        wait(),
+        resolve(ANN, Content::Bytes(300 << 10), Applied),
+        complete(ANN, Text("late"), Fenced(&Completed(Content::Bytes(300 << 10)))),
+        begin(BOB, Completed(Content::Bytes(300 << 10))),
     ];
     /// Who may still be running is not decided about.
     a_live_claim_cannot_be_resolved: [

@@ -135,6 +135,8 @@ pub(super) enum Must {
     InProgress(Who, u32),
     Abandoned(Who, u32),
     Holds(Who, Content),
+    /// The same of what was resolved: nobody's.
+    Resolved(Who, Content),
     Released(Who, u32),
     Passed,
 }

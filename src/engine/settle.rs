@@ -6,7 +6,6 @@ use tokio::sync::Semaphore;
 use super::call::{Call, Chain, FIRST_PAUSE};
 use super::running::Proof;
 use super::wait::Ticket;
-use super::watch::outcome;
 use super::{Answer, Conclusion, Engine, Held, Rejection, Settled, answer};
 use crate::protocol::{Attempt, Found, Guarantee, Ran, Reply};
 use crate::store::{Error, ErrorKind, Operation, Store};
@@ -46,9 +45,6 @@ impl Engine {
         }
         match self.settle_call(held, conclusion).await {
             Ok(Reply::Applied) => {
-                if let Some(answer) = Box::pin(self.overruled(held, conclusion)).await {
-                    return Settled::Instead(answer);
-                }
                 announce(ticket.take(), held, conclusion);
                 Settled::Answer
             }
@@ -77,22 +73,6 @@ impl Engine {
             ticket.announce(&answer, &held.claim.attempt().fingerprint);
         }
         answer
-    }
-
-    /// The answer that stands already: a claim that has lapsed can have been resolved, and then its
-    /// own outcome comes too late, although the slot is still its own. Where the store does not say
-    /// which of them stands, neither is answered.
-    async fn overruled(&self, held: &Held, conclusion: &Conclusion) -> Option<Answer> {
-        let Conclusion::Keep(own) = conclusion else { return None };
-        if held.is_live() {
-            return None;
-        }
-        let Some(seen) = self.look(held.slot()).await else {
-            // Which answer stands is what the next request is told.
-            return Some(Answer::Reject(Rejection::unavailable()));
-        };
-        outcome(&seen, held.claim.attempt())
-            .filter(|answer| !matches!(answer, Answer::Replay(stored, _) if stored == own))
     }
 
     /// The store did not take the outcome: keep trying, and answer what is still safe to answer

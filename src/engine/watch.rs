@@ -90,7 +90,7 @@ impl Engine {
 }
 
 /// The outcome in a slot, if it is one for this attempt.
-pub(super) fn outcome(seen: &Seen, attempt: &Attempt) -> Option<Answer> {
+fn outcome(seen: &Seen, attempt: &Attempt) -> Option<Answer> {
     match seen.record.as_ref()?.seen_by(attempt, seen.now) {
         Found::Completed { outcome, age } => Some(Answer::Replay(outcome, age)),
         _ => None,

@@ -35,7 +35,7 @@ pub enum Verb<'a> {
         /// How long the tombstone stays; longer than any deadline of this attempt's calls.
         tombstone: Duration,
     },
-    /// Give the abandoned claim with this fence an outcome.
+    /// Give the abandoned claim with this fence an outcome, and take the record from its worker.
     Resolve {
         /// The claim that is meant, so that no later one is resolved by mistake.
         fence: FenceToken,
@@ -116,7 +116,7 @@ pub enum Found {
 /// | in progress by another, lease live | Busy | Fenced | Fenced | Fenced | Fenced |
 /// | in progress by another, lapsed | at least once and attempts left: Reclaimed; else Unknown | Fenced | Fenced | Fenced | Applied if of fence f |
 /// | completed by n | Completed | Fenced | Applied, the first outcome kept | Fenced | Fenced |
-/// | completed by another | Mismatch, else Completed | Fenced | Fenced | Fenced | Fenced |
+/// | completed by another, or resolved | Mismatch, else Completed | Fenced | Fenced | Fenced | Fenced |
 ///
 /// `found` is what the slot holds; an expired record counts as absent. The first part of the answer
 /// is what it holds from now on.
@@ -281,6 +281,7 @@ fn resolve(
 ) -> (Option<Record>, Reply) {
     match found {
         Some(mut record) if record.fence == fence && record.is_abandoned(now) => {
+            record.nonce = Nonce::NOBODY;
             record.phase = Phase::Completed { at: now, outcome: outcome.clone() };
             record.expires = now.after(retention);
             (Some(record), Reply::Applied)

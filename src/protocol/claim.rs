@@ -19,10 +19,16 @@ pub enum Guarantee {
 
 /// The random 128-bit identity of one attempt. It fences every write to the record, and makes every
 /// verb safe to repeat.
+///
+/// [`Nonce::NOBODY`] is no attempt's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Nonce([u8; 16]);
 
 impl Nonce {
+    /// Sixteen bytes of zero, which no attempt may draw: whose a record is that was resolved. Its
+    /// worker finds somebody else's outcome there, and answers with that.
+    pub const NOBODY: Self = Self([0; 16]);
+
     /// A nonce from 16 random bytes. Two attempts with one nonce would be taken for one.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {

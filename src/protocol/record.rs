@@ -9,7 +9,8 @@ use super::time::Timestamp;
 pub struct Record {
     /// What the operation was.
     pub fingerprint: Fingerprint,
-    /// Whose record it is: only this attempt may write to it.
+    /// Whose record it is: only this attempt may write to it. [`Nonce::NOBODY`] in one that was
+    /// resolved.
     pub nonce: Nonce,
     /// The order of the claim among all claims of the slot.
     pub fence: FenceToken,

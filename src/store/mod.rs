@@ -170,7 +170,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         within: Duration,
     ) -> impl Future<Output = Result<Seen, Error>> + Send;
 
-    /// Gives an abandoned claim an outcome.
+    /// Gives an abandoned claim an outcome. It is not its worker's any more, whose own outcome is
+    /// refused from now on.
     fn resolve(
         &self,
         slot: Slot,

@@ -219,6 +219,7 @@ impl Decision<'_> {
             (Some(found), Some(record), fault) if self.reply == Reply::Applied => match fault {
                 Fault::ResolvesForTheOldRetention => record.expires = found.expires,
                 Fault::ResolvesTheFirstAttempt => record.attempt = 1,
+                Fault::ResolvesInTheWorkersName => record.nonce = found.nonce,
                 Fault::ForgetsWhatWasResolved => record.fingerprint = nobodys(),
                 _ => {}
             },

@@ -229,6 +229,9 @@ faults! {
         "resolve::what_has_expired_cannot_be_resolved";
     /// The record lives on as if nobody had decided.
     ResolvesForTheOldRetention: "resolve::a_resolved_claim_expires";
+    /// What is decided still passes for its worker's.
+    ResolvesInTheWorkersName: "resolve::a_resolved_claim_is_not_its_workers_any_more"
+        "resolve::a_resolved_claim_is_not_its_workers_any_more_whatever_its_size";
     /// What is decided is the first attempt.
     ResolvesTheFirstAttempt: "resolve::a_claim_that_was_taken_over_can_be_given_an_outcome";
     /// It decides about nobody's request.

@@ -43,7 +43,6 @@ fn every_step_and_every_answer_occurs() {
         "Renew",
         "Release",
         "Unstored",
-        "Overruled",
         "HookUnknown",
         "HookOutcome",
         "HookRerun",

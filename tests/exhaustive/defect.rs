@@ -35,16 +35,14 @@ pub enum Defect {
     FingerprintIgnored,
     /// `renew` does not look whose record it is.
     UnfencedRenew,
-    /// A second `complete` of one attempt overwrites what the first or an operator has stored.
+    /// `complete` overwrites what its attempt or an operator has stored.
     SecondOutcomeWins,
     /// `resolve` does not look whether the claim is abandoned, and which it is.
     UnfencedResolve,
     /// A worker that lost its claim sends its own answer.
     OwnAnswerWhenFenced,
-    /// A worker that came back does not look whether it was overruled.
-    NoLookWhenLapsed,
-    /// A worker that came back and cannot look sends its own answer.
-    OwnAnswerWhenBlind,
+    /// `resolve` leaves the record to its worker.
+    ResolveKeepsNonce,
     /// The hook says to run, and nobody looks again whether it is still that claim.
     NoLookAfterHook,
     /// The handler runs although nobody knows whether `begin` was granted.

@@ -48,10 +48,8 @@ defects! {
     an_unfenced_resolve_ends_a_live_claim:
         AT_MOST_ONCE.timed().with(Fault::Hook), UnfencedResolve => "I2", 11;
     an_own_answer_when_fenced_is_a_second_one: AT_LEAST_ONCE, OwnAnswerWhenFenced => "I9", 14;
-    an_overruled_worker_that_does_not_look:
-        AT_MOST_ONCE.timed().with(Fault::Hook), NoLookWhenLapsed => "I9", 13;
-    an_overruled_worker_that_cannot_look:
-        AT_MOST_ONCE.timed().with(Fault::Hook), OwnAnswerWhenBlind => "I9", 13;
+    a_resolved_record_that_passes_for_its_workers_gives_two_answers:
+        AT_MOST_ONCE.timed().with(Fault::Hook), ResolveKeepsNonce => "I9", 13;
     a_run_on_an_unknown_begin_has_no_claim: AT_MOST_ONCE, RunOnUnknown => "I11", 3;
     a_start_on_a_lapsed_claim: AT_LEAST_ONCE.timed(), NoConfirmation => "I5", 4;
     work_that_ends_with_its_client_is_not_settled:

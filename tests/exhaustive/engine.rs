@@ -266,29 +266,12 @@ fn kept(world: &World, step: Step, called: &Called, out: &mut Vec<Step>) {
     let by = called.by;
     let own = u8::try_from(by).expect("few attempts");
     let mut step = step;
-    let live = world.variant.timed && step.after.tries[by].live;
     step.after.tries[by].step = Stage::Done;
     if called.answer != Answer::Applied {
         let careless = world.variant.has(Defect::OwnAnswerWhenFenced);
         out.push(if careless { tell(step, by, own) } else { told(step, by, called.answer) });
         return;
     }
-    let stored = match called.left.map(|left| left.phase) {
-        Some(Phase::Completed(outcome)) => outcome,
-        _ => own,
-    };
-    let looks = !live && !world.variant.has(Defect::NoLookWhenLapsed);
-    let outcome = if looks { stored } else { own };
-    if stored == own {
-        step.after.ghost.stored = Some(own);
-    } else if looks {
-        step.action = Action::Overruled(by);
-    }
-    out.push(tell(step, by, outcome));
-    if looks && stored != own {
-        // Or the look fails.
-        let blind = Step { action: Action::Answered(by), ..step };
-        let trusts = world.variant.has(Defect::OwnAnswerWhenBlind);
-        out.push(if trusts { tell(blind, by, own) } else { blind });
-    }
+    step.after.ghost.stored = Some(own);
+    out.push(tell(step, by, own));
 }

@@ -3,13 +3,15 @@
 use bytes::Bytes;
 use tower_idempotency::protocol::{Fields, Nonce, Outcome, Phase as Held, Record, Timestamp};
 
-use crate::state::{Kept, OutcomeId, Phase, State};
+use crate::state::{Kept, OPERATOR, OutcomeId, Phase, State};
 
 /// What the model remembers of a record. A claim that is new has the next place; one that was put
 /// back has the place of its attempt's grant.
 pub fn keep(record: &Record, state: &State, by: usize, now: Timestamp) -> Kept {
     let token = small(record.fence.number());
-    let same = |kept: &Kept| kept.token == token && record.nonce == nonce(kept.owner);
+    let resolved = record.nonce == Nonce::NOBODY;
+    let own = |kept: &Kept| resolved || record.nonce == nonce(kept.owner);
+    let same = |kept: &Kept| kept.token == token && own(kept);
     let item = &state.tries[by];
     let order = match state.slot.filter(same) {
         Some(kept) => kept.order,
@@ -17,7 +19,7 @@ pub fn keep(record: &Record, state: &State, by: usize, now: Timestamp) -> Kept {
         None => state.ghost.orders + 1,
     };
     Kept {
-        owner: record.nonce.as_bytes()[0],
+        owner: record.nonce.as_bytes()[0].checked_sub(1).unwrap_or(OPERATOR),
         odd: record.fingerprint.digest()[0] == 2,
         token,
         number: small(record.attempt.into()),
@@ -32,8 +34,9 @@ pub fn keep(record: &Record, state: &State, by: usize, now: Timestamp) -> Kept {
     }
 }
 
+/// The nonce of an attempt. What an operator has decided is nobody's.
 pub fn nonce(id: u8) -> Nonce {
-    Nonce::from_bytes([id; 16])
+    if id == OPERATOR { Nonce::NOBODY } else { Nonce::from_bytes([id + 1; 16]) }
 }
 
 pub fn outcome(by: OutcomeId) -> Outcome {

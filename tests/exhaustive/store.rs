@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use tower_idempotency::protocol::{
-    Attempt, Claim, FenceToken, Fingerprint, Found, Grant, Guarantee, Operation, Phase as Held,
+    Attempt, Claim, FenceToken, Fingerprint, Found, Grant, Guarantee, Nonce, Operation, Phase as Held,
     Ran, Record, Reply, Scheme, Slot, Timestamp, Verb, apply,
 };
 
 use crate::defect::Defect;
 use crate::records::{id, keep, nonce, outcome, small};
-use crate::state::{Asked, Kept, OutcomeId, Phase, Stage, State};
+use crate::state::{Asked, Kept, OPERATOR, OutcomeId, Phase, Stage, State};
 use crate::variant::Variant;
 
 const LEASE: Duration = Duration::from_micros(1_000);
 const RETENTION: Duration = Duration::from_micros(1_000_000);
 /// A nonce that no attempt has.
-const NOBODY: u8 = 0xff;
+const STRANGER: Nonce = Nonce::from_bytes([0xff; 16]);
 
 /// The verbs that one attempt sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +139,7 @@ impl Store {
             Call::Resolve(asked) => self.resolve(found, asked, now),
         };
         let mut record = record;
-        if let Some(record) = record.as_mut().filter(|record| record.nonce == nonce(NOBODY)) {
+        if let Some(record) = record.as_mut().filter(|record| record.nonce == STRANGER) {
             record.nonce = id;
         }
         if self.variant.has(Defect::NoTombstone) {
@@ -156,7 +156,7 @@ impl Store {
         by: u8,
         now: Timestamp,
     ) -> (Option<Record>, Reply) {
-        let own = |record: &Record| record.nonce == claim.attempt().nonce;
+        let own = |record: &Record| [claim.attempt().nonce, Nonce::NOBODY].contains(&record.nonce);
         let forget = match self.variant.defect {
             Some(Defect::UnfencedWrites) => true,
             Some(Defect::SecondOutcomeWins) => found.as_ref().is_some_and(own),
@@ -180,8 +180,16 @@ impl Store {
             *lease_until = now;
             fence = record.fence;
         }
-        let outcome = outcome(crate::state::OPERATOR);
-        timeless(found, Verb::Resolve { fence, outcome: &outcome, retention: RETENTION }, now)
+        let outcome = outcome(OPERATOR);
+        let worker = found.as_ref().map(|record| record.nonce);
+        let verb = Verb::Resolve { fence, outcome: &outcome, retention: RETENTION };
+        let (mut record, reply) = timeless(found, verb, now);
+        if self.variant.has(Defect::ResolveKeepsNonce)
+            && let (Some(record), Some(worker)) = (&mut record, worker)
+        {
+            record.nonce = worker;
+        }
+        (record, reply)
     }
 
     /// The attempt as it is sent.
@@ -206,9 +214,9 @@ impl Store {
         let Some(record) = found else { return };
         let own = record.nonce == attempt.nonce && matches!(record.phase, Held::InProgress { .. });
         match self.variant.defect {
-            Some(Defect::NoNonce) if own => attempt.nonce = nonce(NOBODY),
+            Some(Defect::NoNonce) if own => attempt.nonce = STRANGER,
             Some(Defect::NewNonceOnRepeat) if own && state.tries[by].lost => {
-                attempt.nonce = nonce(NOBODY);
+                attempt.nonce = STRANGER;
             }
             Some(Defect::TakeOverAlways) => attempt.guarantee = Guarantee::AtLeastOnce,
             Some(Defect::NumberForgotten) => attempt.max_attempts = u32::MAX,

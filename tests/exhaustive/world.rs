@@ -150,8 +150,9 @@ impl World {
         }
         let Some(kept) = state.slot else { return };
         let mut after = *state;
-        let known = state.tries[usize::from(kept.owner)].live;
-        let timely = state.tries[usize::from(kept.owner)].late || self.variant.short_lease;
+        let owner = state.tries.get(usize::from(kept.owner));
+        let known = owner.is_some_and(|owner| owner.live);
+        let timely = owner.is_some_and(|owner| owner.late) || self.variant.short_lease;
         if kept.phase == Phase::Live
             && timely
             && (!known || self.variant.has(Defect::LeaseByClientClock))
@@ -175,10 +176,10 @@ impl World {
             let after = State { slot: None, ..*state };
             out.push(Step::new(Action::Purge, after));
         }
-        let owner = &state.tries[usize::from(kept.owner)];
+        let late = state.tries.get(usize::from(kept.owner)).is_none_or(|owner| owner.late);
         let short = self.variant.has(Defect::ShortTombstone);
         // Records and tombstones outlive the deadlines of their attempt's calls.
-        let allowed = kept.phase != Phase::Live && (owner.late || short);
+        let allowed = kept.phase != Phase::Live && (late || short);
         if kept.expired || !allowed {
             return;
         }

@@ -5,7 +5,7 @@ local fence, _, lease = struct.unpack('>I8I4I8', head, 5)
 if fence ~= tonumber(ARGV[2]) or lease > now then return found() end
 local record = redis.call('GET', KEYS[1])
 record = string.sub(record, 1, 1) .. '\2' .. string.sub(record, 3, 16) .. struct.pack('>I8', now)
-  .. string.sub(record, 25)
+  .. string.rep('\0', 16) .. string.sub(record, 41) -- Nobody's from now on.
 redis.call('SET', KEYS[1], record, 'PX', ARGV[4])
 redis.call('APPEND', KEYS[1], ARGV[3])
 return {now, 1}

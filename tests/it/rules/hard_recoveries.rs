@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use http::Response;
 use tokio::sync::Notify;
+use tower_idempotency::clock::ManualClock;
 use tower_idempotency::protocol::{Attempt, Ran};
 use tower_idempotency::store::{ErrorKind, Operation, Store as _};
-use tower_idempotency::{Guarantee, IdempotencyLayer, InFlight, Policy, Recovery};
+use tower_idempotency::{Guarantee, IdempotencyLayer, InFlight, MemoryStore, Policy, Recovery};
 
-use crate::support::answer::Answer;
 use crate::support::any_store::{AnyStore, on_every_store};
 use crate::support::app::{App, Run, eventually, layer_with, pause};
 use crate::support::attempt::{attempt_of, response};
@@ -66,25 +66,10 @@ async fn abandoned(store: &AnyStore, ask: &Ask) -> Attempt {
 }
 
 async fn rule_24_a_worker_whose_claim_was_resolved_gives_the_answer_that_stands(inner: AnyStore) {
-    let (frozen, worker, resolved) = overruled(&inner, &[Operation::Renew]).await;
-    worker.is_replay_of(&resolved);
-    frozen.send(keyed("k")).await.is_replay_of(&resolved);
-}
-
-#[tokio::test]
-async fn rule_24_a_worker_that_cannot_learn_whether_it_was_overruled_does_not_answer() {
-    let inner = AnyStore::memory();
-    let (frozen, worker, resolved) = overruled(&inner, &[Operation::Renew, Operation::Look]).await;
-    worker.is_refused(503, "store-unavailable");
-    frozen.send(keyed("k")).await.is_replay_of(&resolved);
-}
-
-/// A server whose calls of these verbs fail, what its worker answers in the end, and what a hook on
-/// another server had answered before.
-async fn overruled(inner: &AnyStore, failing: &[Operation]) -> (App, Answer, Answer) {
-    let store = FaultyStore::new(inner);
-    for verb in failing {
-        store.fault(*verb, Fault::Fails(ErrorKind::Unreachable));
+    // It learns so from the refusal of its outcome, and from nothing else.
+    let store = FaultyStore::new(&inner);
+    for verb in [Operation::Renew, Operation::Look] {
+        store.fault(verb, Fault::Fails(ErrorKind::Unreachable));
     }
     let go = Arc::new(Notify::new());
     let gate = Arc::clone(&go);
@@ -101,11 +86,39 @@ async fn overruled(inner: &AnyStore, failing: &[Operation]) -> (App, Answer, Ans
     eventually(|| frozen.runs() == 1).await;
     pause(400).await;
     let hook = Policy::new().on_abandoned(async |_| known());
-    let other = numbered(layer_with(inner, hook)).await;
+    let other = numbered(layer_with(&inner, hook)).await;
     let resolved = other.send(keyed("k")).await;
     assert_eq!(resolved.text(), "the hook's");
     go.notify_one();
-    (frozen, worker.await.expect("an answer"), resolved)
+    worker.await.expect("an answer").is_replay_of(&resolved);
+    frozen.send(keyed("k")).await.is_replay_of(&resolved);
+}
+
+#[tokio::test]
+async fn rule_24_a_worker_that_counts_its_claim_as_live_gives_the_answer_that_stands() {
+    let clock = Arc::new(ManualClock::default());
+    let store = Arc::new(MemoryStore::with_clock(Arc::clone(&clock)));
+    let go = Arc::new(Notify::new());
+    let gate = Arc::clone(&go);
+    let late = App::start(layer_with(&store, Policy::new()), move |run: Run| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.notified().await;
+            assert!(run.claim.expect("a claim").is_live());
+            "the worker's"
+        }
+    })
+    .await;
+    let worker = late.in_background(&keyed("k"));
+    eventually(|| late.runs() == 1).await;
+    // The store's clock jumps, and the server's does not.
+    clock.advance(Duration::from_secs(40));
+    let hook = Policy::new().on_abandoned(async |_| known());
+    let resolved = numbered(layer_with(&store, hook)).await.send(keyed("k")).await;
+    assert_eq!(resolved.text(), "the hook's");
+    go.notify_one();
+    worker.await.expect("an answer").is_replay_of(&resolved);
+    late.send(keyed("k")).await.is_replay_of(&resolved);
 }
 
 #[tokio::test]
@@ -159,34 +172,6 @@ async fn rule_14_what_became_of_a_key_while_the_hook_ran_is_told_to_the_same_req
     store.completed(&another, &response(200, "of another request")).await;
     gate.open.notify_one();
     asks.await.expect("an answer").is_refused(422, "key-reused");
-}
-
-#[tokio::test]
-async fn rule_24_a_worker_that_cannot_look_whether_its_claim_was_resolved_gives_no_answer() {
-    let inner = AnyStore::memory();
-    let store = FaultyStore::new(&inner);
-    store.fault(Operation::Renew, Fault::Fails(ErrorKind::Unreachable));
-    store.fault(Operation::Look, Fault::Fails(ErrorKind::Unreachable));
-    let go = Arc::new(Notify::new());
-    let gate = Arc::clone(&go);
-    let policy = Policy::new().lease(Duration::from_millis(50));
-    let frozen = App::start(layer_with(&store, policy), move |_| {
-        let gate = Arc::clone(&gate);
-        async move {
-            gate.notified().await;
-            "the worker's"
-        }
-    })
-    .await;
-    let worker = frozen.in_background(&keyed("k"));
-    eventually(|| frozen.runs() == 1).await;
-    pause(100).await;
-    let hook = Policy::new().on_abandoned(async |_| known());
-    let resolved = numbered(layer_with(&inner, hook)).await.send(keyed("k")).await;
-    go.notify_one();
-    worker.await.expect("an answer").is_refused(503, "store-unavailable");
-    store.recover();
-    frozen.send(keyed("k")).await.is_replay_of(&resolved);
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ pub fn check(world: &World) -> Option<Violation> {
                     return of(format!("request {number}: nobody gave {outcome:?}"));
                 }
                 match &answers[key] {
-                    Some((earlier, first)) if *first != outcome && !decided_early(world, key) => {
+                    Some((earlier, first)) if *first != outcome => {
                         return of(format!(
                             "request {earlier} was answered {first:?}, request {number} {outcome:?}"
                         ));
@@ -44,12 +44,6 @@ pub fn check(world: &World) -> Option<Violation> {
         }
     }
     None
-}
-
-/// Where the store's clock jumps forward, a hook can decide about a claim that its server still counts
-/// as live: the server is told that its outcome is stored, although the hook's is.
-fn decided_early(world: &World, key: usize) -> bool {
-    world.plan.profile == Profile::StoreClock && world.plan.keys[key].route.hook
 }
 
 /// An answer that is not stored yet is given only while nobody else can give another one: the lease is
