@@ -9,8 +9,8 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower_idempotency::NearCache;
 use tower_idempotency::clock::ManualClock;
 use tower_idempotency::protocol::{
-    Attempt, Claim, FenceToken, Fields, Fingerprint, Found, Guarantee, Nonce, Outcome, Ran, Reply,
-    Scheme, Slot,
+    Attempt, Claim, FenceToken, Fields, Fingerprint, Found, Nonce, Outcome, Ran, Reply, Scheme,
+    Slot, TakeOver,
 };
 use tower_idempotency::store::{Error, Seen, Store};
 
@@ -64,8 +64,7 @@ fn attempt() -> Attempt {
         nonce: Nonce::from_bytes(rand::random()),
         lease: SECOND,
         retention: 3600 * SECOND,
-        guarantee: Guarantee::AtMostOnce,
-        max_attempts: 3,
+        take_over: TakeOver::Never,
     }
 }
 

@@ -14,11 +14,12 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_idempotency::layer::{RequestBody, ResponseBody};
 use tower_idempotency::protocol::{
     Attempt, Claim, FenceToken, Fields, IdempotencyKey, KeySyntax, Outcome, Ran, Reply, Slot,
+    TakeOver,
 };
 use tower_idempotency::store::{Effect, Error, ErrorKind, Operation, Seen, Store};
 use tower_idempotency::{
-    Guarantee, IdempotencyLayer, InFlight, MemoryStore, Policy, Recovery, Rejection, RunningClaim,
-    Secret, Tenant,
+    IdempotencyLayer, InFlight, MemoryStore, Policy, Recovery, Rejection, RunningClaim, Secret,
+    Tenant,
 };
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -160,8 +161,7 @@ async fn handle(
                 nonce: record.nonce,
                 lease: Duration::from_secs(1),
                 retention: Duration::from_secs(60),
-                guarantee: Guarantee::AtMostOnce,
-                max_attempts: 1,
+                take_over: TakeOver::Never,
             };
             let second = Duration::from_secs(1);
             store.release(&thief, Ran::Maybe, second, second).await.expect("the store answers");

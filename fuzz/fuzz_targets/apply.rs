@@ -4,9 +4,8 @@
 
 use arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use tower_idempotency::Guarantee;
 use tower_idempotency::protocol::{
-    Found, Grant, Operation, Phase, Record, Reply, Timestamp, Verb, apply,
+    Found, Grant, Operation, Phase, Record, Reply, TakeOver, Timestamp, Verb, apply,
 };
 use tower_idempotency_fuzz::calls::Call;
 use tower_idempotency_fuzz::records;
@@ -80,7 +79,11 @@ fn may_write(record: &Record, operation: &Operation<'_>, now: Timestamp) -> bool
     match &operation.verb {
         Verb::Begin(attempt) => {
             lapsed
-                && attempt.guarantee == Guarantee::AtLeastOnce
+                && match attempt.take_over {
+                    TakeOver::Never => false,
+                    TakeOver::Below(attempts) => record.attempt < attempts,
+                    TakeOver::Only(fence) => record.fence == fence,
+                }
                 && attempt.fingerprint == record.fingerprint
                 && attempt.nonce != record.nonce
         }

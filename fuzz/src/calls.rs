@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
 use tower_idempotency::protocol::{
-    Attempt, Claim, FenceToken, Grant, Guarantee, Outcome, Ran, Slot, Verb,
+    Attempt, Claim, FenceToken, Grant, Outcome, Ran, Slot, TakeOver, Verb,
 };
 
 use crate::records::{fingerprint, moment, nonce, outcome};
@@ -73,8 +73,11 @@ pub fn attempt(u: &mut Unstructured<'_>) -> Result<Attempt> {
         nonce: nonce(u)?,
         lease: span(u)?,
         retention: span(u)?,
-        guarantee: if u.arbitrary()? { Guarantee::AtMostOnce } else { Guarantee::AtLeastOnce },
-        max_attempts: u.int_in_range(0..=4)?,
+        take_over: match u.int_in_range(0..=2)? {
+            0 => TakeOver::Never,
+            1 => TakeOver::Below(u.int_in_range(0..=4)?),
+            _ => TakeOver::Only(FenceToken::from_number(moment(u)?.as_micros())),
+        },
     })
 }
 

@@ -152,7 +152,7 @@ cases! { "begin";
         begin(BOB.rerunning(), Mine(2)),
     ];
     /// Whether it may be taken over is up to the one who asks.
-    the_guarantee_is_that_of_the_attempt_that_asks: [
+    who_asks_says_what_may_be_taken_over: [
         begin(ANN.rerunning().lapsing(), Started(1)),
         wait(),
         begin(BOB, Unknown(1)),

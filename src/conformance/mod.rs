@@ -70,6 +70,7 @@ mod renew;
 mod resolve;
 mod steps;
 mod suite;
+mod takeover;
 mod watch;
 
 use std::fmt;
@@ -91,7 +92,7 @@ pub struct Case {
 pub fn cases() -> impl Iterator<Item = &'static Case> {
     let verbs = [begin::CASES, renew::CASES, complete::CASES, release::CASES, resolve::CASES];
     let others = [look::CASES, watch::CASES, age::CASES, race::CASES, deadline::CASES];
-    verbs.into_iter().chain(others).flatten()
+    verbs.into_iter().chain([takeover::CASES]).chain(others).flatten()
 }
 
 impl Case {

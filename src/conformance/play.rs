@@ -126,10 +126,7 @@ impl<'a> Play<'a> {
                     && ends(who.retention)
             }
             (Phase::InProgress { lease_until }, Abandoned(who, number)) => {
-                *lease_until <= seen.now
-                    && own(who)
-                    && of(who, number)
-                    && ends(who.retention)
+                *lease_until <= seen.now && own(who) && of(who, number) && ends(who.retention)
             }
             (Phase::Completed { outcome, .. }, Holds(who, content) | Resolved(who, content)) => {
                 let resolved = matches!(must, Resolved(..));

@@ -6,7 +6,7 @@ pub(super) use self::Must::*;
 pub(super) use super::content::Content::{self, Text};
 pub(super) use crate::protocol::Ran::{Maybe, No};
 use crate::protocol::{
-    Attempt, Fingerprint, Guarantee, IdempotencyKey, KeySyntax, Nonce, Ran, Scheme, Slot,
+    Attempt, Claim, Fingerprint, IdempotencyKey, KeySyntax, Nonce, Ran, Scheme, Slot, TakeOver,
 };
 
 /// More than any call takes.
@@ -26,8 +26,7 @@ pub(super) struct Who {
     pub(super) body: u8,
     pub(super) lease: Duration,
     pub(super) retention: Duration,
-    pub(super) guarantee: Guarantee,
-    pub(super) max_attempts: u32,
+    pub(super) take_over: TakeOver,
 }
 
 /// Which slot of the case: one, and others that differ from it in a single bit.
@@ -44,8 +43,7 @@ pub(super) const ANN: Who = Who {
     body: 1,
     lease: HOUR,
     retention: HOUR,
-    guarantee: Guarantee::AtMostOnce,
-    max_attempts: 5,
+    take_over: TakeOver::Never,
 };
 /// The same request again, as another attempt.
 pub(super) const BOB: Who = Who { nonce: 2, ..ANN };
@@ -63,10 +61,14 @@ impl Who {
         Self { retention: SHORT, ..self }
     }
     pub(super) const fn rerunning(self) -> Self {
-        Self { guarantee: Guarantee::AtLeastOnce, ..self }
+        self.at_most(5)
     }
-    pub(super) const fn at_most(self, max_attempts: u32) -> Self {
-        Self { max_attempts, ..self.rerunning() }
+    pub(super) const fn at_most(self, attempts: u32) -> Self {
+        Self { take_over: TakeOver::Below(attempts), ..self }
+    }
+    /// Taking over this claim and no other.
+    pub(super) const fn after(self, claim: &Claim) -> Self {
+        Self { take_over: TakeOver::Only(claim.grant().fence), ..self }
     }
     /// In another slot, that differs in the lowest bit of this byte.
     pub(super) const fn off_at(self, byte: usize) -> Self {
@@ -80,8 +82,7 @@ impl Who {
             nonce: Nonce::from_bytes([self.nonce; 16]),
             lease: self.lease,
             retention: self.retention,
-            guarantee: self.guarantee,
-            max_attempts: self.max_attempts,
+            take_over: self.take_over,
         }
     }
 }

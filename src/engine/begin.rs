@@ -6,7 +6,7 @@ use super::call::Call;
 use super::recovery::{Question, Recovered};
 use super::running::{self, Proof};
 use super::{Answer, Engine, Held, Rejection, answer};
-use crate::protocol::{Attempt, FenceToken, Found, Grant, Guarantee, Reply, Timestamp};
+use crate::protocol::{Attempt, FenceToken, Found, Grant, Guarantee, Reply, TakeOver, Timestamp};
 use crate::store::{ErrorKind, Operation, Store};
 
 impl Engine {
@@ -17,10 +17,6 @@ impl Engine {
             let refused = Box::pin(self.refuse_without_room(asking)).await;
             return self.turn_away(asking, refused);
         };
-        if asking.recover.is_some() {
-            // An abandoned claim is not taken over before somebody has looked what became of it.
-            asking.attempt.guarantee = Guarantee::AtMostOnce;
-        }
         match self.claim(asking).await {
             Ok(held) => Admission::Proceed(Admitted { held, room, ticket: asking.ticket.take() }),
             Err(refused) => self.turn_away(asking, refused),
@@ -133,9 +129,8 @@ impl Engine {
         question: Question,
         lapsed: Lapsed,
     ) -> Call {
-        asking.attempt.guarantee = Guarantee::AtLeastOnce;
         // It is of that claim only that the application has been asked.
-        asking.attempt.max_attempts = lapsed.attempt.saturating_add(1);
+        asking.attempt.take_over = TakeOver::Only(lapsed.fence);
         let call = self.begin_call(asking.attempt).await;
         // Where it did not get to the slot, the next may ask.
         let landed = |reply: &Reply| !matches!(reply, Reply::Late | Reply::Cancelled);
@@ -159,7 +154,7 @@ impl Engine {
             found = record.seen_by(asking.attempt, seen.now);
         }
         let may_run =
-            asking.attempt.guarantee == Guarantee::AtLeastOnce || asking.recover.is_some();
+            asking.terms.guarantee == Guarantee::AtLeastOnce || asking.recover.is_some();
         match found {
             Found::Nothing => no_room(),
             Found::Unknown { .. } if may_run => no_room(),

@@ -9,12 +9,12 @@ use super::running::Proof;
 use super::wait::Ticket;
 use super::{Conclusion, Engine, Held, Rejection, Run, Terms};
 use crate::protocol::{
-    Attempt, FenceToken, Fields, Found, Guarantee, Nonce, Outcome, Phase, Ran, Reply,
+    Attempt, FenceToken, Fields, Found, Nonce, Outcome, Phase, Ran, Reply, TakeOver,
 };
 use crate::store::{Operation, Store};
 
 pub(super) enum Recovered {
-    /// The abandoned claim may be taken over.
+    /// That abandoned claim may be taken over, and no other.
     Rerun(Question),
     Refused(Refused),
 }
@@ -41,12 +41,7 @@ impl Engine {
         let refused = match self.look_again(attempt, lapsed.fence).await {
             Err(refused) => refused,
             Ok(()) => match self.ask(&question, asking, recover, lapsed).await {
-                // Only while the claim is still there: its number alone does not name it, since one
-                // that has executed nothing gives its number back.
-                Finding::Rerun => match self.look_again(attempt, lapsed.fence).await {
-                    Ok(()) => return Recovered::Rerun(question),
-                    Err(refused) => refused,
-                },
+                Finding::Rerun => return Recovered::Rerun(question),
                 Finding::Outcome(outcome) => self.resolve(attempt, lapsed.fence, outcome).await,
                 Finding::Unknown => self.unknown(attempt, lapsed).await,
             },
@@ -66,8 +61,7 @@ impl Engine {
             nonce: Nonce::from_bytes(rand::rng().random()),
             // An answer stands for a lease: the application is not asked again by every retry.
             retention: abandoned.lease,
-            guarantee: Guarantee::AtLeastOnce,
-            max_attempts: u32::MAX,
+            take_over: TakeOver::Below(u32::MAX),
             ..abandoned.clone()
         };
         let call = self.begin_call(&attempt).await;

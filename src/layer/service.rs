@@ -200,8 +200,7 @@ impl Arrived {
             nonce: random_nonce(),
             lease: policy.lease,
             retention: policy.retention,
-            guarantee: policy.guarantee,
-            max_attempts: policy.max_attempts,
+            take_over: policy.take_over(),
         }
     }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::claim::{Attempt, Claim, Grant, Guarantee, Nonce, Ran};
+use super::claim::{Attempt, Claim, Grant, Nonce, Ran};
 use super::fence::FenceToken;
 use super::fingerprint::Scheme;
 use super::outcome::Outcome;
@@ -114,7 +114,7 @@ pub enum Found {
 /// | in progress by n, lapsed or not | Mine | Applied | Applied | Applied | Applied if lapsed and of fence f |
 /// | in progress by another, other fingerprint | Mismatch | Fenced | Fenced | Fenced | the same |
 /// | in progress by another, lease live | Busy | Fenced | Fenced | Fenced | Fenced |
-/// | in progress by another, lapsed | at least once and attempts left: Reclaimed; else Unknown | Fenced | Fenced | Fenced | Applied if of fence f |
+/// | in progress by another, lapsed | Reclaimed if n may take it over, else Unknown | Fenced | Fenced | Fenced | Applied if of fence f |
 /// | completed by n | Completed | Fenced | Applied, the first outcome kept | Fenced | Fenced |
 /// | completed by another, or resolved | Mismatch, else Completed | Fenced | Fenced | Fenced | Fenced |
 ///
@@ -208,8 +208,7 @@ fn begin(found: Option<Record>, attempt: &Attempt, now: Timestamp) -> (Option<Re
                 Phase::InProgress { .. }
                     if record.is_abandoned(now)
                         && record.fingerprint == attempt.fingerprint
-                        && attempt.guarantee == Guarantee::AtLeastOnce
-                        && record.attempt < attempt.max_attempts =>
+                        && attempt.take_over.allows(record.grant()) =>
                 {
                     (next, Reply::Reclaimed)
                 }

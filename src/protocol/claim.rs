@@ -62,11 +62,29 @@ pub struct Attempt {
     pub lease: Duration,
     /// How long a completed record answers, and an unfinished one lives after its last renewal.
     pub retention: Duration,
-    /// Whether an abandoned claim may be taken over.
-    pub guarantee: Guarantee,
-    /// How many attempts at one operation there may be in all; beyond, an abandoned claim stays
-    /// unknown.
-    pub max_attempts: u32,
+    /// Which abandoned claim it may take over.
+    pub take_over: TakeOver,
+}
+
+/// Which abandoned claims an attempt may take over. All others stay unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TakeOver {
+    /// None.
+    Never,
+    /// Any whose attempt number is less than this.
+    Below(u32),
+    /// The one with this fence, whatever its number: of that claim somebody knows what became.
+    Only(FenceToken),
+}
+
+impl TakeOver {
+    pub(super) fn allows(self, abandoned: Grant) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Below(attempts) => abandoned.number < attempts,
+            Self::Only(fence) => abandoned.fence == fence,
+        }
+    }
 }
 
 impl Attempt {

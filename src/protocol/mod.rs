@@ -24,7 +24,7 @@ mod time;
 
 pub use apply::{Found, Operation, Reply, Verb, apply};
 pub use binary::InvalidRecord;
-pub use claim::{Attempt, Claim, Grant, Guarantee, Nonce, Ran};
+pub use claim::{Attempt, Claim, Grant, Guarantee, Nonce, Ran, TakeOver};
 pub use codec::{HEADER_LEN, RECORD_VERSION};
 pub use digest::Secret;
 pub use fence::FenceToken;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tower_idempotency::protocol::{
-    Attempt, FenceToken, Guarantee, Nonce, Outcome, Phase, Ran, Record, Timestamp, Verb,
+    Attempt, FenceToken, Nonce, Outcome, Phase, Ran, Record, TakeOver, Timestamp, Verb,
 };
 
 use crate::faults::Fault;
@@ -52,12 +52,8 @@ impl Asked {
 }
 
 fn begun(fault: Fault, mut attempt: Attempt) -> Attempt {
+    attempt.take_over = taken_over(fault, attempt.take_over);
     match fault {
-        Fault::TakesOverAtMostOnce => attempt.guarantee = Guarantee::AtLeastOnce,
-        Fault::TakesOverPastTheLimit => attempt.max_attempts = u32::MAX,
-        Fault::StopsBeforeTheLimit => {
-            attempt.max_attempts = attempt.max_attempts.saturating_sub(1);
-        }
         Fault::OverflowsALongLease if attempt.lease == Duration::MAX => {
             attempt.lease = Duration::ZERO;
         }
@@ -65,6 +61,19 @@ fn begun(fault: Fault, mut attempt: Attempt) -> Attempt {
         _ => {}
     }
     attempt
+}
+
+fn taken_over(fault: Fault, take_over: TakeOver) -> TakeOver {
+    match (fault, take_over) {
+        (Fault::TakesOverAtMostOnce, TakeOver::Never)
+        | (Fault::TakesOverPastTheLimit, TakeOver::Below(_))
+        | (Fault::TakesOverAnotherThanTheNamed, TakeOver::Only(_)) => TakeOver::Below(u32::MAX),
+        (Fault::StopsBeforeTheLimit, TakeOver::Below(attempts)) => {
+            TakeOver::Below(attempts.saturating_sub(1))
+        }
+        (Fault::OverlooksTheName, TakeOver::Only(_)) => TakeOver::Never,
+        (_, take_over) => take_over,
+    }
 }
 
 /// What is found instead.

@@ -54,7 +54,8 @@ faults! {
     /// Another request gets the outcome.
     ReplaysAMismatch: "begin::a_completed_record_answers_every_retry";
     /// Another request takes an abandoned claim over.
-    TakesOverAMismatch: "begin::another_request_is_a_mismatch_even_after_the_lease";
+    TakesOverAMismatch: "begin::another_request_is_a_mismatch_even_after_the_lease"
+        "takeover::a_claim_that_is_named_is_not_taken_over_by_another_request";
     /// Another request is told that its own is running.
     IsBusyForAMismatch: "begin::another_request_under_the_key_is_a_mismatch";
     /// A fingerprint of another scheme is another request.
@@ -64,13 +65,20 @@ faults! {
         "look::a_claim_is_seen_whole";
     /// It takes over what may be taken over by nobody.
     TakesOverAtMostOnce: "begin::a_lapsed_lease_stays_unknown_at_most_once"
-        "begin::the_guarantee_is_that_of_the_attempt_that_asks";
+        "begin::who_asks_says_what_may_be_taken_over";
     /// It takes over without end.
     TakesOverPastTheLimit: "begin::attempts_that_are_used_up_leave_it_unknown";
     /// It stops taking over one attempt too early.
     StopsBeforeTheLimit: "begin::attempts_that_are_used_up_leave_it_unknown";
+    /// It takes over whatever is there if somebody names a claim.
+    TakesOverAnotherThanTheNamed: "takeover::a_claim_that_is_named_is_taken_over_and_no_other"
+        "takeover::a_later_claim_of_the_same_number_is_another";
+    /// It takes over nothing that is named.
+    OverlooksTheName: "takeover::a_claim_that_is_named_is_taken_over_and_no_other"
+        "takeover::a_claim_that_is_named_is_taken_over_whatever_its_number";
     /// It takes over while the lease is live.
     TakesOverTheLiving: "begin::a_live_claim_keeps_others_out"
+        "takeover::a_claim_that_is_named_is_not_taken_over_while_it_lives"
         "race::of_a_renewal_and_a_take_over_one_wins";
     /// A take-over leaves the slot with its old owner.
     TakesOverInAnothersName: "begin::a_lapsed_lease_is_taken_over_at_least_once"

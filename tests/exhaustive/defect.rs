@@ -43,8 +43,8 @@ pub enum Defect {
     OwnAnswerWhenFenced,
     /// `resolve` leaves the record to its worker.
     ResolveKeepsNonce,
-    /// The hook says to run, and nobody looks again whether it is still that claim.
-    NoLookAfterHook,
+    /// The hook says to run, and the claim that it was asked about is known by its number only.
+    RerunByNumber,
     /// The handler runs although nobody knows whether `begin` was granted.
     RunOnUnknown,
     /// A claim that may have lapsed is not renewed before the handler starts.

@@ -62,7 +62,7 @@ defects! {
 }
 
 #[test]
-fn a_hook_that_was_asked_about_another_claim_runs_twice() {
+fn a_rerun_that_knows_its_claim_by_number_runs_twice() {
     let variant = AT_MOST_ONCE.release().timed().with(Fault::Hook).of(3);
-    find(variant.seeded(Defect::NoLookAfterHook), ("I4", 17));
+    find(variant.seeded(Defect::RerunByNumber), ("I4", 17));
 }

@@ -65,17 +65,11 @@ pub fn steps(world: &World, state: &State, by: usize, out: &mut Vec<Step>) {
         Stage::Hook(asked) => {
             push(Action::HookUnknown(by), &|item| unstarted(variant, item));
             push(Action::HookOutcome(by), &|item| item.step = Stage::Resolving(asked));
-            // The claim must still be there (a look before the call).
-            let still = state
-                .slot
-                .is_some_and(|kept| kept.phase == Phase::Lapsed && kept.token == asked.token);
-            if still || variant.has(Defect::NoLookAfterHook) {
-                push(Action::HookRerun(by), &|item| {
-                    (item.step, item.begins) = (Stage::Asking, true);
-                    (item.late, item.live) = (false, variant.timed);
-                    (item.rerun, item.aged[0]) = (Some(asked), false);
-                });
-            }
+            push(Action::HookRerun(by), &|item| {
+                (item.step, item.begins) = (Stage::Asking, true);
+                (item.late, item.live) = (false, variant.timed);
+                (item.rerun, item.aged[0]) = (Some(asked), false);
+            });
         }
         Stage::Resolving(_) => push(Action::GiveUp(by), &|item| unstarted(variant, item)),
         Stage::KeepingLate | Stage::Freeing { .. } | Stage::Cancelling => {}

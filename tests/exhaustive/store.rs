@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tower_idempotency::protocol::{
-    Attempt, Claim, FenceToken, Fingerprint, Found, Grant, Guarantee, Nonce, Operation, Phase as Held,
-    Ran, Record, Reply, Scheme, Slot, Timestamp, Verb, apply,
+    Attempt, Claim, FenceToken, Fingerprint, Found, Grant, Nonce, Operation, Phase as Held, Ran,
+    Record, Reply, Scheme, Slot, TakeOver, Timestamp, Verb, apply,
 };
 
 use crate::defect::Defect;
@@ -195,9 +195,13 @@ impl Store {
     /// The attempt as it is sent.
     fn attempt(&self, state: &State, by: usize) -> Attempt {
         let item = &state.tries[by];
-        let (guarantee, max_attempts) = match item.rerun {
-            Some(asked) => (Guarantee::AtLeastOnce, u32::from(asked.number) + 1),
-            None => (self.variant.guarantee, self.variant.max_attempts),
+        let take_over = match item.rerun {
+            Some(asked) if self.variant.has(Defect::RerunByNumber) => {
+                TakeOver::Below(u32::from(asked.number) + 1)
+            }
+            Some(asked) => TakeOver::Only(FenceToken::from_number(asked.token.into())),
+            None if self.variant.at_most_once() => TakeOver::Never,
+            None => TakeOver::Below(self.variant.max_attempts),
         };
         Attempt {
             slot: Slot::from_bytes([0; 32]),
@@ -205,8 +209,7 @@ impl Store {
             nonce: nonce(u8::try_from(by).expect("few attempts")),
             lease: LEASE,
             retention: RETENTION,
-            guarantee,
-            max_attempts,
+            take_over,
         }
     }
 
@@ -218,8 +221,9 @@ impl Store {
             Some(Defect::NewNonceOnRepeat) if own && state.tries[by].lost => {
                 attempt.nonce = STRANGER;
             }
-            Some(Defect::TakeOverAlways) => attempt.guarantee = Guarantee::AtLeastOnce,
-            Some(Defect::NumberForgotten) => attempt.max_attempts = u32::MAX,
+            Some(Defect::TakeOverAlways | Defect::NumberForgotten) => {
+                attempt.take_over = TakeOver::Below(u32::MAX);
+            }
             Some(Defect::FingerprintIgnored) => attempt.fingerprint = record.fingerprint.clone(),
             _ => {}
         }

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use tower_idempotency::Guarantee;
 use tower_idempotency::protocol::{
     Attempt, FenceToken, Fingerprint, Found, Grant, Nonce, Operation, Outcome, Phase, Ran, Record,
-    Reply, Scheme, Slot, Timestamp, Verb, apply,
+    Reply, Scheme, Slot, TakeOver, Timestamp, Verb, apply,
 };
 
 const NOW: u64 = 1_000_000;
@@ -51,7 +50,7 @@ fn a_lease_keeps_others_out_until_it_lapses() {
         if let Found::Busy { remaining, .. } = found {
             assert_eq!(remaining, Duration::from_micros(1));
         }
-        let eager = Attempt { guarantee: Guarantee::AtLeastOnce, ..attempt(1) };
+        let eager = Attempt { take_over: TakeOver::Below(5), ..attempt(1) };
         let (_, reply) = run(Some(record.clone()), Verb::Begin(&eager));
         assert_eq!(matches!(reply, Reply::Reclaimed(_)), lapsed, "{reply:?}");
 
@@ -66,7 +65,7 @@ fn a_lease_keeps_others_out_until_it_lapses() {
 fn a_claim_is_taken_over_until_the_last_attempt() {
     for (number, is_last) in [(2, false), (3, true), (4, true)] {
         let record = Record { attempt: number, phase: in_progress(NOW), ..running(2) };
-        let eager = Attempt { guarantee: Guarantee::AtLeastOnce, max_attempts: 3, ..attempt(1) };
+        let eager = Attempt { take_over: TakeOver::Below(3), ..attempt(1) };
         let (_, reply) = run(Some(record), Verb::Begin(&eager));
         assert_eq!(matches!(reply, Reply::Found(Found::Unknown { .. })), is_last, "{reply:?}");
     }
@@ -127,8 +126,7 @@ fn attempt(nonce: u8) -> Attempt {
         nonce: Nonce::from_bytes([nonce; 16]),
         lease: LEASE,
         retention: RETENTION,
-        guarantee: Guarantee::AtMostOnce,
-        max_attempts: 5,
+        take_over: TakeOver::Never,
     }
 }
 

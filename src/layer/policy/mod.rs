@@ -13,7 +13,7 @@ use super::invalid_config::InvalidConfig;
 use super::options::{InFlight, Required, Scope, StoreFailure};
 use super::recovery::{Hook, Recovery};
 use crate::engine::{Abandoned, Terms, Verdict};
-use crate::protocol::{Guarantee, KeySyntax};
+use crate::protocol::{Guarantee, KeySyntax, TakeOver};
 
 /// Everything that can differ from route to route. The policy of a route replaces that of the layer
 /// whole; it inherits nothing.
@@ -237,6 +237,14 @@ impl Policy {
             run_unprotected: self.store_failure == StoreFailure::RunUnprotected,
             wait: self.in_flight.max_wait(),
             recovers: self.recover.is_some(),
+        }
+    }
+
+    /// What its attempts may take over without asking anybody.
+    pub(super) fn take_over(&self) -> TakeOver {
+        match self.guarantee {
+            Guarantee::AtLeastOnce if self.recover.is_none() => TakeOver::Below(self.max_attempts),
+            _ => TakeOver::Never,
         }
     }
 

@@ -9,7 +9,7 @@ use shuttle::thread;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::protocol::{Fields, Fingerprint, Found, Grant, Guarantee, Nonce, Scheme};
+use crate::protocol::{Fields, Fingerprint, Found, Grant, Nonce, Scheme, TakeOver};
 use crate::sync::explored::explore;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -29,8 +29,7 @@ fn attempt(who: u8, slot: [u8; 32]) -> Attempt {
         nonce: Nonce::from_bytes([who; 16]),
         lease: Duration::from_millis(10),
         retention: Duration::from_millis(30),
-        guarantee: Guarantee::AtLeastOnce,
-        max_attempts: 9,
+        take_over: TakeOver::Below(9),
     }
 }
 

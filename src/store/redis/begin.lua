@@ -1,5 +1,6 @@
 -- ARGV: 2 the record to claim with, without numbers; 3 lease in us; 4 retention in ms;
---       5 whether an abandoned claim may be taken over; 6 attempts allowed.
+--       5 below which number of attempts an abandoned claim may be taken over; 6 the fence of one that
+--       may be in any case, if there is one.
 -- Claims the slot and answers {now, way, fence, attempt}, or answers what it found. Whether a slot
 -- can be claimed is all that is decided here; what it is otherwise is decided by the caller.
 local record, fence, attempt, way = ARGV[2], now, 1, 1
@@ -15,7 +16,8 @@ if head ~= '' then
   end
   if phase == 1 then
     local same = string.sub(head, 41, 72) == string.sub(record, 41, 72)
-    if not same or lease > now or ARGV[5] ~= '1' or attempts >= tonumber(ARGV[6]) then
+    local allowed = attempts < tonumber(ARGV[5]) or previous == tonumber(ARGV[6])
+    if not same or lease > now or not allowed then
       return found()
     end
     way = 2

@@ -5,7 +5,7 @@ use redis::Cmd;
 use super::call::Call;
 use super::records::{classify, micros, millis, unnumbered};
 use super::{Emptied, RedisStore, scripts};
-use crate::protocol::{Attempt, Found, Guarantee, Reply, Timestamp, Verb};
+use crate::protocol::{Attempt, Found, Reply, TakeOver, Timestamp, Verb};
 use crate::store::{Effect, Error, ErrorKind, Operation, Seen};
 
 impl RedisStore {
@@ -52,10 +52,14 @@ impl RedisStore {
 
     async fn claim(&self, call: &Call<'_>, attempt: &Attempt) -> Result<Reply, Error> {
         let record = unnumbered(attempt);
-        let rerun = attempt.guarantee == Guarantee::AtLeastOnce;
+        let (below, only) = match attempt.take_over {
+            TakeOver::Never => (0, None),
+            TakeOver::Below(attempts) => (attempts, None),
+            TakeOver::Only(fence) => (0, Some(fence.number())),
+        };
         let arguments = |command: &mut Cmd| {
             command.arg(&record[..]).arg(micros(attempt.lease)).arg(millis(attempt.retention));
-            command.arg(u8::from(rerun)).arg(attempt.max_attempts);
+            command.arg(below).arg(only);
         };
         let verb = Verb::Begin(attempt);
         match self.run(call, &scripts::BEGIN, &attempt.slot, verb, arguments).await? {

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tower_idempotency::Guarantee;
-use tower_idempotency::protocol::{Attempt, Fingerprint, Nonce, Reply, Scheme, Slot};
+use tower_idempotency::protocol::{Attempt, Fingerprint, Nonce, Reply, Scheme, Slot, TakeOver};
 use tower_idempotency::store::{RedisStore, Store as _};
 
 /// How many claim at once.
@@ -112,7 +111,6 @@ fn attempt() -> Attempt {
         nonce: Nonce::from_bytes(rand::random()),
         lease: Duration::from_secs(3600),
         retention: Duration::from_secs(3600),
-        guarantee: Guarantee::AtMostOnce,
-        max_attempts: 1,
+        take_over: TakeOver::Never,
     }
 }

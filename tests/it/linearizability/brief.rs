@@ -10,12 +10,8 @@ impl Display for Asked {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
             Self::Begin(attempt) => {
-                let Attempt { lease, retention, guarantee, max_attempts, .. } = attempt;
-                write!(
-                    f,
-                    "begin {}, {lease:?} of {retention:?}, {guarantee:?}, {max_attempts} attempts",
-                    name(attempt)
-                )
+                let Attempt { lease, retention, take_over, .. } = attempt;
+                write!(f, "begin {}, {lease:?} of {retention:?}, {take_over:?}", name(attempt))
             }
             Self::Renew(attempt, grant) => write!(f, "renew {} by {grant:?}", name(attempt)),
             Self::Complete(attempt, grant, outcome) => {

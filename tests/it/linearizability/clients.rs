@@ -6,8 +6,8 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _};
 use tower_idempotency::protocol::{
-    Attempt, FenceToken, Fields, Fingerprint, Found, Grant, Guarantee, Nonce, Outcome, Ran, Reply,
-    Scheme, Slot,
+    Attempt, FenceToken, Fields, Fingerprint, Found, Grant, Nonce, Outcome, Ran, Reply, Scheme,
+    Slot, TakeOver,
 };
 use tower_idempotency::store::Store;
 
@@ -124,11 +124,10 @@ impl<S: Store> Client<S> {
             nonce: Nonce::from_bytes(self.random.random()),
             lease: Duration::from_millis(self.random.random_range(from..=to)),
             retention: self.retention(),
-            guarantee: match self.random.random_range(0..3) {
-                0 => Guarantee::AtMostOnce,
-                _ => Guarantee::AtLeastOnce,
+            take_over: match self.random.random_range(0..3) {
+                0 => TakeOver::Never,
+                _ => TakeOver::Below(self.random.random_range(2..6)),
             },
-            max_attempts: self.random.random_range(2..6),
         }
     }
 

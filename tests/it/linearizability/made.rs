@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tower_idempotency::protocol::{
-    Attempt, FenceToken, Fields, Fingerprint, Found, Grant, Guarantee, Nonce, Outcome, Phase, Ran,
-    Record, Reply, Scheme, Slot, Timestamp,
+    Attempt, FenceToken, Fields, Fingerprint, Found, Grant, Nonce, Outcome, Phase, Ran, Record,
+    Reply, Scheme, Slot, TakeOver, Timestamp,
 };
 use tower_idempotency::store;
 
@@ -26,8 +26,7 @@ fn attempt(who: u8) -> Attempt {
         nonce: Nonce::from_bytes([who; 16]),
         lease: Duration::from_micros(LEASE),
         retention: Duration::from_micros(RETENTION),
-        guarantee: Guarantee::AtLeastOnce,
-        max_attempts: 3,
+        take_over: TakeOver::Below(3),
     }
 }
 

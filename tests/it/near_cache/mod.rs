@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tower_idempotency::clock::ManualClock;
 use tower_idempotency::protocol::{
-    Attempt, Claim, Fields, Fingerprint, Found, Guarantee, Nonce, Outcome, Reply, Scheme, Slot,
+    Attempt, Claim, Fields, Fingerprint, Found, Nonce, Outcome, Reply, Scheme, Slot, TakeOver,
 };
 use tower_idempotency::store::{Error, MemoryStore, NearCache, Operation, Store};
 
@@ -110,8 +110,7 @@ fn attempt() -> Attempt {
         nonce: Nonce::from_bytes(rand::random()),
         lease: HOUR,
         retention: HOUR,
-        guarantee: Guarantee::AtMostOnce,
-        max_attempts: 3,
+        take_over: TakeOver::Never,
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use redis::Value;
-use tower_idempotency::protocol::{Attempt, Found, Guarantee, Ran, Reply};
+use tower_idempotency::protocol::{Attempt, Found, Ran, Reply, TakeOver};
 use tower_idempotency::store::redis::Durability;
 use tower_idempotency::store::{Effect, Error, ErrorKind, RedisStore, Store};
 
@@ -94,7 +94,7 @@ async fn a_take_over_without_enough_replicas_does_not_count() {
     let abandoned = super::lapsing(&store).await;
     replica.pause();
     let slot = abandoned.attempt().slot;
-    let rerun = Attempt { guarantee: Guarantee::AtLeastOnce, ..attempt(slot) };
+    let rerun = Attempt { take_over: TakeOver::Below(5), ..attempt(slot) };
     fell_short(store.begin(&rerun, SHORT).await);
     replica.resume();
     let reply = store.begin(&rerun, WITHIN).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower_idempotency::protocol::{Attempt, Found, Guarantee, Ran, Reply};
+use tower_idempotency::protocol::{Attempt, Found, Ran, Reply, TakeOver};
 use tower_idempotency::store::{Effect, ErrorKind, Store};
 
 use super::{HOUR, WITHIN, attempt, begin_one, complete, lapsing, replayed, response, slot, start};
@@ -29,7 +29,7 @@ async fn a_full_redis_refuses_new_keys_answers_old_ones_and_lets_running_work_fi
     assert!(matches!(reply, Ok(Reply::Found(Found::Busy { .. }))), "{reply:?}");
     let reply = store.begin(running.attempt(), WITHIN).await;
     assert!(matches!(reply, Ok(Reply::Mine(_))), "{reply:?}");
-    let rerun = Attempt { guarantee: Guarantee::AtLeastOnce, ..attempt(abandoned.attempt().slot) };
+    let rerun = Attempt { take_over: TakeOver::Below(5), ..attempt(abandoned.attempt().slot) };
     let error = store.begin(&rerun, WITHIN).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Full, "a take-over is new work");
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::Value;
-use tower_idempotency::protocol::{Attempt, Claim, Found, Guarantee, Ran, Reply};
+use tower_idempotency::protocol::{Attempt, Claim, Found, Ran, Reply, TakeOver};
 use tower_idempotency::store::{Effect, ErrorKind, RedisStore, Store};
 
 use super::{
@@ -59,7 +59,7 @@ async fn the_claim_after_a_released_or_abandoned_one_is_too() {
     assert_eq!(reply.expect("release"), Reply::Applied);
     let next = claimed(&store, attempt(released.attempt().slot)).await;
     let abandoned = lapsing(&store).await;
-    let rerun = Attempt { guarantee: Guarantee::AtLeastOnce, ..attempt(abandoned.attempt().slot) };
+    let rerun = Attempt { take_over: TakeOver::Below(5), ..attempt(abandoned.attempt().slot) };
     let Ok(Reply::Reclaimed(grant)) = store.begin(&rerun, WITHIN).await else { panic!("taken") };
     for claim in [next, rerun.claim(grant)] {
         wire.reset();
@@ -129,7 +129,7 @@ async fn whatever_else_has_become_of_the_claim_is_left_to_the_script() {
     assert_eq!(reply.expect("complete"), Reply::Fenced(Found::Nothing));
 
     let fenced = lapsing(&store).await;
-    let rerun = Attempt { guarantee: Guarantee::AtLeastOnce, ..attempt(fenced.attempt().slot) };
+    let rerun = Attempt { take_over: TakeOver::Below(5), ..attempt(fenced.attempt().slot) };
     assert!(matches!(store.begin(&rerun, WITHIN).await, Ok(Reply::Reclaimed(_))));
     let reply = store.complete(&fenced, &response("late"), WITHIN).await;
     assert!(matches!(reply, Ok(Reply::Fenced(Found::Busy { .. }))), "{reply:?}");

@@ -22,8 +22,8 @@ use redis::Value;
 use tokio::task::JoinHandle;
 use tower_idempotency::clock::{Clock, SystemClock};
 use tower_idempotency::protocol::{
-    Attempt, Claim, FenceToken, Fields, Fingerprint, Found, Grant, Guarantee, Nonce, Outcome, Ran,
-    Reply, Scheme, Slot,
+    Attempt, Claim, FenceToken, Fields, Fingerprint, Found, Grant, Nonce, Outcome, Ran, Reply,
+    Scheme, Slot, TakeOver,
 };
 use tower_idempotency::store::{Error, RedisStore, Seen, Store};
 
@@ -58,8 +58,7 @@ fn attempt(slot: Slot) -> Attempt {
         nonce: Nonce::from_bytes(rand::random()),
         lease: HOUR,
         retention: HOUR,
-        guarantee: Guarantee::AtMostOnce,
-        max_attempts: 3,
+        take_over: TakeOver::Never,
     }
 }
 
@@ -123,7 +122,7 @@ async fn all_verbs(store: &RedisStore, slot: Slot) -> Vec<Error> {
     let attempt = attempt(slot);
     let grant = Grant { number: 1, fence: FenceToken::from_number(1) };
     let (claim, outcome) = (attempt.clone().claim(grant), response("never stored"));
-    let rerun = Attempt { guarantee: Guarantee::AtLeastOnce, ..attempt.clone() };
+    let rerun = Attempt { take_over: TakeOver::Below(5), ..attempt.clone() };
     vec![
         store.begin(&attempt, WITHIN).await.unwrap_err(),
         store.begin(&rerun, WITHIN).await.unwrap_err(),

@@ -8,9 +8,9 @@ use std::time::Duration;
 use http::Response;
 use tokio::sync::Notify;
 use tower_idempotency::clock::ManualClock;
-use tower_idempotency::protocol::{Attempt, Ran};
+use tower_idempotency::protocol::{Attempt, Ran, TakeOver};
 use tower_idempotency::store::{ErrorKind, Operation, Store as _};
-use tower_idempotency::{Guarantee, IdempotencyLayer, InFlight, MemoryStore, Policy, Recovery};
+use tower_idempotency::{IdempotencyLayer, InFlight, MemoryStore, Policy, Recovery};
 
 use crate::support::any_store::{AnyStore, on_every_store};
 use crate::support::app::{App, Run, eventually, layer_with, pause};
@@ -59,7 +59,7 @@ async fn numbered(layer: IdempotencyLayer) -> App {
 /// Another server claims the slot of a request, or takes it over, and dies.
 async fn abandoned(store: &AnyStore, ask: &Ask) -> Attempt {
     let mut attempt = attempt_of(ask, Duration::from_millis(50));
-    attempt.guarantee = Guarantee::AtLeastOnce;
+    attempt.take_over = TakeOver::Below(5);
     drop(store.claimed(attempt.clone()).await);
     pause(80).await;
     attempt

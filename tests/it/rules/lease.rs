@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tower_idempotency::clock::ManualClock;
-use tower_idempotency::protocol::{Attempt, Phase};
+use tower_idempotency::protocol::{Attempt, Phase, TakeOver};
 use tower_idempotency::{Guarantee, MemoryStore, Policy};
 
 use crate::support::any_store::{AnyStore, on_every_store};
@@ -184,7 +184,7 @@ async fn rule_23_after_the_last_attempt_the_outcome_is_unknown(store: AnyStore) 
     let policy = short().guarantee(Guarantee::AtLeastOnce).max_attempts(2);
     let app = App::counting(layer_with(&store, policy)).await;
     let mut attempt = abandoned(&store, &keyed("k")).await;
-    attempt.guarantee = Guarantee::AtLeastOnce;
+    attempt.take_over = TakeOver::Below(5);
     attempt.nonce = attempt_of(&keyed("k"), LEASE).nonce;
     assert_eq!(store.claimed(attempt).await.grant().number, 2);
     pause(80).await;

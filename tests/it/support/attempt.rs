@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rand::RngExt as _;
-use tower_idempotency::Guarantee;
 use tower_idempotency::protocol::{
     Attempt, Claim, Fields, Fingerprinter, IdempotencyKey, KeySyntax, Nonce, Outcome, Ran, Reply,
-    RequestParts, Scheme, Slot,
+    RequestParts, Scheme, Slot, TakeOver,
 };
 use tower_idempotency::store::Store as _;
 
@@ -39,8 +38,7 @@ pub fn attempt_of(ask: &Ask, lease: Duration) -> Attempt {
         nonce: Nonce::from_bytes(rand::rng().random()),
         lease,
         retention: Duration::from_secs(3600),
-        guarantee: Guarantee::AtMostOnce,
-        max_attempts: 5,
+        take_over: TakeOver::Never,
     }
 }
 
