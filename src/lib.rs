@@ -54,8 +54,8 @@
 //!   retries are told so.
 //! - **At least once** ([`Guarantee::AtLeastOnce`]). A key's handler runs until it has a definitive
 //!   outcome. The price: after a crash, a 500 or a pause longer than the lease it runs again, so its
-//!   effects must be safe to repeat. After [`Policy::max_attempts`] attempts that died without an
-//!   answer its outcome is unknown too.
+//!   effects must be safe to repeat. After [`Policy::max_attempts`] attempts, one that dies without an
+//!   answer leaves its outcome unknown too.
 //! - Under both, all clients that get a definitive answer for a key get the same one (but for an
 //!   answer that is marked `unstored`, as the store was down when it was ready), a record is only
 //!   written by the claim that owns it, and a claim whose handler outlives its lease keeps it by

@@ -88,6 +88,7 @@ cases! { "age";
         let mut last = None;
         for nonce in 1..=4 {
             let who = Who { nonce, ..ANN }.rerunning().lapsing();
+            let who = if nonce == 2 { who.expiring() } else { who };
             let claim = harness.claimed(slot, who).await;
         let grant = claim.grant();
             assert!(last < Some(grant.fence), "{last:?}, {grant:?}");

@@ -50,7 +50,7 @@ cases! { "look";
         begin(ANN.off_at(0), Started(1)),
         complete(ANN.off_at(0).expiring(), Text("a"), Applied),
         begin(ANN.off_at(31), Started(1)),
-        (Do::Release(ANN.off_at(31), Maybe, SHORT), Applied),
+        (Do::Release(ANN.off_at(31), No, SHORT), Applied),
         wait(),
         look(Empty),
         look_off_at(0, Empty),

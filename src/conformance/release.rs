@@ -51,6 +51,43 @@ cases! { "release";
         release(ANN, No, Applied),
         look(Released(ANN, 0)),
     ];
+    /// Where a handler may have run, the number of its attempt is kept as long as an outcome would be.
+    what_may_have_run_is_remembered_for_the_retention: [
+        begin(ANN, Started(1)),
+        release_for_a_while(ANN, Maybe),
+        look(Released(ANN, 1)),
+        wait(),
+        look(Released(ANN, 1)),
+        begin(BOB, Started(2)),
+    ];
+    /// The same where it did nothing, but one before it may have.
+    an_earlier_attempt_is_remembered_for_the_retention: [
+        begin(ANN.lapsing(), Started(1)),
+        wait(),
+        begin(BOB.rerunning(), Reclaimed(2)),
+        release_for_a_while(BOB, No),
+        wait(),
+        look(Released(BOB, 1)),
+        renew(ANN, Fenced(&Nothing)),
+        complete(ANN, Text("late"), Fenced(&Nothing)),
+        begin(CAT, Started(2)),
+    ];
+    /// But never shorter than late copies of its calls may be under way.
+    a_tombstone_outlives_a_short_retention: [
+        begin(ANN, Started(1)),
+        release(ANN.expiring(), Maybe, Applied),
+        wait(),
+        look(Released(ANN, 1)),
+        begin(ANN, Cancelled),
+    ];
+    /// Then the key is new.
+    what_was_released_expires: [
+        begin(ANN, Started(1)),
+        release_for_a_while(ANN.expiring(), Maybe),
+        wait(),
+        look(Empty),
+        begin(BOB, Started(1)),
+    ];
     /// Nobody can free the slot of another.
     a_release_of_a_claim_of_another_is_fenced: [
         begin(ANN, Started(1)),

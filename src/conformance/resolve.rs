@@ -57,7 +57,7 @@ cases! { "resolve";
         begin(ANN, Completed(Text("operator"))),
     ];
     /// Its worker must not take it for its own, or it would answer otherwise than everybody else.
-    a_resolved_claim_is_not_its_workers_any_more: [
+    a_resolved_claim_is_its_workers_no_more: [
         begin(ANN.lapsing(), Started(1)),
         wait(),
         resolve(ANN, Text("operator"), Applied),
@@ -66,7 +66,7 @@ cases! { "resolve";
         look(Resolved(ANN, Text("operator"))),
     ];
     /// The same of an outcome that is not handed through a script.
-    a_resolved_claim_is_not_its_workers_any_more_whatever_its_size: [
+    a_large_resolved_claim_is_its_workers_no_more: [
         begin(ANN.lapsing(), Started(1)),
         wait(),
         resolve(ANN, Content::Bytes(300 << 10), Applied),

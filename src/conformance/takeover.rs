@@ -10,9 +10,9 @@ cases! { "takeover";
     /// Somebody knows what became of it, and of nothing else.
     async fn a_claim_that_is_named_is_taken_over_and_no_other(harness: &Harness) {
         let slot = fresh_slot();
-        let elsewhere = harness.claimed(fresh_slot(), ANN).await;
         let claim = harness.claimed(slot, ANN.lapsing()).await;
         harness.advance(LONG_ENOUGH).await;
+        let elsewhere = harness.claimed(fresh_slot(), ANN).await;
         unknown(harness, &claim, BOB.after(&elsewhere)).await;
         let winner = harness.claimed(slot, BOB.after(&claim)).await;
         assert_eq!(winner.grant().number, 2);

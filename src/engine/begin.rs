@@ -153,8 +153,7 @@ impl Engine {
             asking.attempt.fingerprint = fingerprint;
             found = record.seen_by(asking.attempt, seen.now);
         }
-        let may_run =
-            asking.terms.guarantee == Guarantee::AtLeastOnce || asking.recover.is_some();
+        let may_run = asking.terms.guarantee == Guarantee::AtLeastOnce || asking.recover.is_some();
         match found {
             Found::Nothing => no_room(),
             Found::Unknown { .. } if may_run => no_room(),
@@ -188,7 +187,7 @@ impl Engine {
     /// another may have taken over: then the claim has to be renewed before anything runs.
     async fn make_live(&self, held: &Held) -> Option<Refused> {
         let renew = |within| self.store.renew(&held.claim, within);
-        let call = self.repeat(Operation::Renew, renew).await;
+        let call = self.repeat(Operation::Renew, self.store_timeout, renew).await;
         match call.result {
             Ok(Reply::Applied) => held.extended(call.sent),
             Ok(Reply::Fenced(found)) => return Some(Refused::Found(held.slot(), found)),
@@ -199,7 +198,10 @@ impl Engine {
         (!run).then(|| Refused::Because(Rejection::unavailable()))
     }
 
+    /// No longer than a lease: a copy that landed later could claim what this attempt has had, lost
+    /// and been answered for, and nobody would run under it.
     pub(super) async fn begin_call(&self, attempt: &Attempt) -> Call {
-        self.repeat(Operation::Begin, |within| self.store.begin(attempt, within)).await
+        let time = self.store_timeout.min(attempt.lease);
+        self.repeat(Operation::Begin, time, |within| self.store.begin(attempt, within)).await
     }
 }

@@ -21,18 +21,19 @@ pub(super) struct Call {
 }
 
 impl Engine {
-    /// Calls a verb, repeating it while the store may still answer in time. The nonce makes the
+    /// Calls a verb, repeating it while the store may still answer in this time. The nonce makes the
     /// repeats harmless.
     pub(super) async fn repeat<'a, F>(
         &'a self,
         verb: Operation,
+        time: Duration,
         call: impl Fn(Duration) -> F + Send,
     ) -> Call
     where
         F: Future<Output = Result<Reply, Error>> + Send + 'a,
     {
         let sent = self.clock.monotonic();
-        let mut left = self.store_timeout;
+        let mut left = time;
         let mut pause = FIRST_PAUSE;
         let mut lost = false;
         loop {
@@ -46,19 +47,19 @@ impl Engine {
                 Ok(reply) => *reply == Reply::Late,
                 Err(error) => error.is_passing(),
             };
-            if !passing || self.left(sent) <= pause {
+            if !passing || self.left(sent, time) <= pause {
                 return Call { sent, result, lost };
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
-            left = self.left(sent);
+            left = self.left(sent, time);
         }
     }
 
-    /// What is left of the store's time for a call that was sent then.
-    fn left(&self, sent: Duration) -> Duration {
+    /// What is left of this time for a call that was sent then.
+    fn left(&self, sent: Duration, time: Duration) -> Duration {
         let spent = self.clock.monotonic().saturating_sub(sent);
-        self.store_timeout.saturating_sub(spent)
+        time.saturating_sub(spent)
     }
 }
 

@@ -138,7 +138,7 @@ impl Engine {
 
     /// Gives the abandoned claim its outcome.
     async fn resolve(&self, attempt: &Attempt, fence: FenceToken, outcome: Outcome) -> Refused {
-        let call = self.repeat(Operation::Resolve, |within| {
+        let call = self.repeat(Operation::Resolve, self.store_timeout, |within| {
             self.store.resolve(attempt.slot, fence, &outcome, attempt.retention, within)
         });
         match call.await.result {

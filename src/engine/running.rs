@@ -209,8 +209,8 @@ impl RunningClaim {
     }
 
     /// More than 1 if an earlier run of this operation was abandoned, or freed its key without
-    /// saying that nothing was executed. It is 1 as well where that is forgotten: a key that was
-    /// freed is new again after two leases.
+    /// saying that nothing was executed. That is remembered for the retention, counted from the last
+    /// such run.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.0.attempt()

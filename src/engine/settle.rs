@@ -151,7 +151,7 @@ impl Engine {
             Conclusion::Keep(outcome) => outcome,
         };
         let complete = |within| self.store.complete(&held.claim, outcome, within);
-        self.repeat(Operation::Complete, complete).await.result
+        self.repeat(Operation::Complete, self.store_timeout, complete).await.result
     }
 
     /// Frees the slot of an attempt that never starts, once no copy of its `begin` can land.
@@ -193,7 +193,7 @@ impl Engine {
     async fn release(&self, attempt: &Attempt, ran: Ran) -> Call {
         // Twice the lease or four time-outs: longer than any deadline of this attempt's calls.
         let tombstone = attempt.lease.saturating_mul(2).max(self.store_timeout.saturating_mul(4));
-        self.repeat(Operation::Release, |within| {
+        self.repeat(Operation::Release, self.store_timeout, |within| {
             self.store.release(attempt, ran, tombstone, within)
         })
         .await

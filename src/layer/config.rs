@@ -129,7 +129,8 @@ impl Builder {
     }
 
     /// How long the store may take to answer, repeats included; the default is 1 second. A store that
-    /// is down costs a request no more than that before the handler, and as much after it.
+    /// is down costs a request no more than that before the handler, and as much after it. A claim is
+    /// given no more time than its lease, if that is shorter.
     #[must_use]
     pub const fn store_timeout(mut self, timeout: Duration) -> Self {
         self.store_timeout = timeout;

@@ -32,7 +32,7 @@ pub enum Verb<'a> {
         attempt: &'a Attempt,
         /// Whether its handler may have had effects.
         ran: Ran,
-        /// How long the tombstone stays; longer than any deadline of this attempt's calls.
+        /// How long the tombstone stays at least; longer than any deadline of this attempt's calls.
         tombstone: Duration,
     },
     /// Give the abandoned claim with this fence an outcome, and take the record from its worker.
@@ -118,8 +118,7 @@ pub enum Found {
 /// | completed by n | Completed | Fenced | Applied, the first outcome kept | Fenced | Fenced |
 /// | completed by another, or resolved | Mismatch, else Completed | Fenced | Fenced | Fenced | Fenced |
 ///
-/// `found` is what the slot holds; an expired record counts as absent. The first part of the answer
-/// is what it holds from now on.
+/// The first part of the answer is what the slot holds from now on.
 #[must_use]
 pub fn apply(
     found: Option<Record>,
@@ -261,7 +260,9 @@ fn release(
         Some(mut record) if record.is_running(attempt.nonce) => {
             record.phase = Phase::Released;
             record.attempt = record.attempt.saturating_sub(u32::from(ran == Ran::No));
-            record.expires = now.after(tombstone);
+            let life =
+                if record.attempt == 0 { tombstone } else { tombstone.max(attempt.retention) };
+            record.expires = now.after(life);
             (Some(record), Reply::Applied)
         }
         Some(record) if record.nonce == attempt.nonce && record.phase == Phase::Released => {
@@ -279,11 +280,10 @@ fn resolve(
     now: Timestamp,
 ) -> (Option<Record>, Reply) {
     match found {
-        Some(mut record) if record.fence == fence && record.is_abandoned(now) => {
-            record.nonce = Nonce::NOBODY;
-            record.phase = Phase::Completed { at: now, outcome: outcome.clone() };
-            record.expires = now.after(retention);
-            (Some(record), Reply::Applied)
+        Some(record) if record.fence == fence && record.is_abandoned(now) => {
+            let phase = Phase::Completed { at: now, outcome: outcome.clone() };
+            let expires = now.after(retention);
+            (Some(Record { nonce: Nonce::NOBODY, phase, expires, ..record }), Reply::Applied)
         }
         Some(record) => {
             let reply = Reply::Fenced(record.unclaimed(now));

@@ -40,7 +40,8 @@ pub enum Phase {
         outcome: Outcome,
     },
     /// Given back: absent for everybody but the attempt that released it. It exists for a short
-    /// while, so that no late copy of that attempt's own calls can claim the slot again.
+    /// while, so that no late copy of that attempt's own calls can claim the slot again; for the
+    /// retention, if its number says that there were attempts.
     Released,
 }
 

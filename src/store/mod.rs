@@ -141,7 +141,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         within: Duration,
     ) -> impl Future<Output = Result<Reply, Error>> + Send;
 
-    /// Gives a claim back and leaves a tombstone for a while.
+    /// Gives a claim back and leaves a tombstone for a while; for the retention, if there is an
+    /// attempt number to remember.
     fn release(
         &self,
         attempt: &Attempt,

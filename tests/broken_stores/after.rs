@@ -208,6 +208,9 @@ impl Decision<'_> {
         match (self.found, self.fault) {
             (Some(found), Fault::KeepsATombstoneForTheRetention) => record.expires = found.expires,
             (_, Fault::ExtendsTheTombstone) => record.expires = now.after(tombstone),
+            (Some(_), Fault::ForgetsTheReleased) if !released => {
+                record.expires = now.after(tombstone);
+            }
             (_, Fault::ForgetsWhatTheReleasedWas) => record.fingerprint = nobodys(),
             _ => {}
         }
@@ -219,7 +222,7 @@ impl Decision<'_> {
             (Some(found), Some(record), fault) if self.reply == Reply::Applied => match fault {
                 Fault::ResolvesForTheOldRetention => record.expires = found.expires,
                 Fault::ResolvesTheFirstAttempt => record.attempt = 1,
-                Fault::ResolvesInTheWorkersName => record.nonce = found.nonce,
+                Fault::ResolvesInItsName => record.nonce = found.nonce,
                 Fault::ForgetsWhatWasResolved => record.fingerprint = nobodys(),
                 _ => {}
             },

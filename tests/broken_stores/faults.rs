@@ -1,17 +1,5 @@
 //! What can be wrong with a store, one thing each, and which case must notice.
 
-macro_rules! faults {
-    ($(#[doc = $sentence:literal] $fault:ident: $($case:literal)+;)*) => {
-        /// One thing that is wrong with a store.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Fault { None, $(#[doc = $sentence] $fault),* }
-
-        /// Every fault, what it is, and the cases that must fail.
-        pub const FAULTS: &[(Fault, &str, &[&str])] =
-            &[$((Fault::$fault, $sentence, &[$($case),+])),*];
-    };
-}
-
 faults! {
     /// It looks, and then writes, and others come between.
     ChecksThenActs: "race::of_fifty_concurrent_requests_one_starts"
@@ -30,7 +18,7 @@ faults! {
         "resolve::an_abandoned_claim_can_be_given_an_outcome";
     /// A record never ends.
     NeverExpires: "begin::a_completed_record_expires" "begin::a_tombstone_ends"
-        "look::what_has_expired_is_not_seen";
+        "release::what_was_released_expires" "look::what_has_expired_is_not_seen";
     /// Only an outcome ends.
     KeepsTheUnfinishedForEver: "begin::an_unfinished_record_expires";
     /// The lease is the store's expiry: what has lapsed is forgotten.
@@ -74,8 +62,7 @@ faults! {
     TakesOverAnotherThanTheNamed: "takeover::a_claim_that_is_named_is_taken_over_and_no_other"
         "takeover::a_later_claim_of_the_same_number_is_another";
     /// It takes over nothing that is named.
-    OverlooksTheName: "takeover::a_claim_that_is_named_is_taken_over_and_no_other"
-        "takeover::a_claim_that_is_named_is_taken_over_whatever_its_number";
+    OverlooksTheName: "takeover::a_claim_that_is_named_is_taken_over_whatever_its_number";
     /// It takes over while the lease is live.
     TakesOverTheLiving: "begin::a_live_claim_keeps_others_out"
         "takeover::a_claim_that_is_named_is_not_taken_over_while_it_lives"
@@ -135,7 +122,6 @@ faults! {
     /// The second outcome replaces the first one.
     KeepsTheSecondOutcome: "complete::the_first_outcome_is_kept"
         "complete::the_first_outcome_is_kept_whatever_its_size"
-        "resolve::a_resolved_claim_keeps_that_outcome"
         "race::of_fifty_outcomes_of_one_claim_one_is_kept";
     /// The second outcome makes the record live longer.
     ExtendsTheCompleted: "complete::the_first_retention_is_kept";
@@ -181,8 +167,8 @@ faults! {
     /// And to 599.
     KnowsStatusesTo599: "complete::an_outcome_may_have_the_highest_status";
     /// Of what could not be kept, an empty answer is replayed.
-    ReplaysATombstone: "complete::an_outcome_may_be_a_tombstone"
-        "complete::a_tombstone_may_be_bare" "resolve::an_abandoned_claim_can_be_given_a_tombstone";
+    ReplaysATombstone: "complete::an_outcome_may_be_a_tombstone" "complete::a_tombstone_may_be_bare"
+        "resolve::an_abandoned_claim_can_be_given_a_tombstone";
     /// Anybody frees a slot.
     ReleasesForAnybody: "release::a_release_of_a_claim_of_another_is_fenced"
         "release::a_release_of_a_lapsed_claim_of_another_is_fenced"
@@ -190,14 +176,18 @@ faults! {
         "release::a_late_copy_of_a_release_does_not_free_the_next_claim";
     /// A released slot is empty.
     LeavesNoTombstone: "begin::a_begin_that_arrives_after_its_own_release_is_cancelled"
-        "renew::a_renewal_after_the_release_is_fenced"
-        "complete::an_outcome_after_the_release_is_fenced" "look::a_tombstone_is_seen";
+        "renew::a_renewal_after_the_release_is_fenced" "look::a_tombstone_is_seen"
+        "complete::an_outcome_after_the_release_is_fenced"
+        "release::a_tombstone_outlives_a_short_retention";
     /// Of nothing a tombstone stays.
     LeavesATombstoneOfNothing: "release::a_release_of_nothing_is_done"
         "release::a_release_of_what_has_expired_is_done";
     /// The tombstone lives as long as the record would have.
     KeepsATombstoneForTheRetention: "begin::a_tombstone_ends"
         "release::a_tombstone_has_a_life_of_its_own";
+    /// A tombstone ends soon, whatever it has to remember.
+    ForgetsTheReleased: "release::what_may_have_run_is_remembered_for_the_retention"
+        "release::an_earlier_attempt_is_remembered_for_the_retention";
     /// The tombstone is of nobody's request.
     ForgetsWhatTheReleasedWas: "release::a_release_keeps_what_the_request_was";
     /// It frees what has an outcome.
@@ -238,8 +228,8 @@ faults! {
     /// The record lives on as if nobody had decided.
     ResolvesForTheOldRetention: "resolve::a_resolved_claim_expires";
     /// What is decided still passes for its worker's.
-    ResolvesInTheWorkersName: "resolve::a_resolved_claim_is_not_its_workers_any_more"
-        "resolve::a_resolved_claim_is_not_its_workers_any_more_whatever_its_size";
+    ResolvesInItsName: "resolve::a_resolved_claim_is_its_workers_no_more"
+        "resolve::a_large_resolved_claim_is_its_workers_no_more";
     /// What is decided is the first attempt.
     ResolvesTheFirstAttempt: "resolve::a_claim_that_was_taken_over_can_be_given_an_outcome";
     /// It decides about nobody's request.

@@ -3,6 +3,19 @@
 
 #![allow(unreachable_pub, reason = "nothing outside reaches into a test binary")]
 
+/// One row for each fault: what it is called, what is wrong, and the cases that must fail.
+macro_rules! faults {
+    ($(#[doc = $sentence:literal] $fault:ident: $($case:literal)+;)*) => {
+        /// One thing that is wrong with a store.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Fault { None, $(#[doc = $sentence] $fault),* }
+
+        /// Every fault, what it is, and the cases that must fail.
+        pub const FAULTS: &[(Fault, &str, &[&str])] =
+            &[$((Fault::$fault, $sentence, &[$($case),+])),*];
+    };
+}
+
 mod after;
 mod before;
 mod faults;

@@ -93,6 +93,9 @@ fn what_a_claim_leaves_ends_when_it_should() {
     let release = Verb::Release { attempt: &attempt, ran: Ran::No, tombstone: LEASE };
     let (record, _) = run(Some(running(1)), release);
     assert_eq!(expires(record), at(NOW + 100));
+    let release = Verb::Release { attempt: &attempt, ran: Ran::Maybe, tombstone: LEASE };
+    let (record, _) = run(Some(running(1)), release);
+    assert_eq!(expires(record), at(NOW + 1000));
     let lapsed = Record { phase: in_progress(NOW), ..running(1) };
     let resolve = Verb::Resolve { fence: lapsed.fence, outcome: &outcome, retention: LEASE };
     let (record, _) = run(Some(lapsed), resolve);

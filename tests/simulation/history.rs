@@ -100,6 +100,4 @@ pub struct History {
     pub lies: Vec<Lie>,
     /// When a claim was taken back under which nothing had run, and of which key.
     pub taken_back: Vec<(usize, u64)>,
-    /// Claims that a renewal brought back where nothing was: key and fence.
-    pub brought_back: Vec<(usize, u64)>,
 }

@@ -244,11 +244,8 @@ impl World {
             (Message::Begin(_), Reply::Late) => self.count("begins late"),
             (Message::Begin(_), Reply::Reclaimed(_)) => self.count("take-overs"),
             (Message::Renew(..), Reply::Fenced(_)) => self.count("renewals fenced"),
-            (Message::Renew(attempt, grant), Reply::Applied) if found.is_none() => {
+            (Message::Renew(..), Reply::Applied) if found.is_none() => {
                 self.count("records re-asserted by renew");
-                if let Some(key) = self.key_of(attempt.slot) {
-                    self.history.brought_back.push((key, grant.fence.number()));
-                }
             }
             (Message::Complete(..), Reply::Fenced(_)) => self.count("completions fenced"),
             (Message::Complete(..), Reply::Applied) if completed => {

@@ -96,8 +96,8 @@ impl Policy {
         max_run: Duration;
         /// How often an operation may be begun under at least once while no attempt leaves an
         /// answer; the default is 5. Then an abandoned claim is no longer taken over. A run that
-        /// answered frees its key, a 500 at least once as well: it never ends the attempts, and counts
-        /// only for an attempt that follows within two leases.
+        /// answered frees its key, a 500 at least once as well: it counts, and never ends the attempts
+        /// by itself, but an attempt after it that dies may then have been the last.
         max_attempts: u32;
         /// How often storing an outcome is tried in the background while the store is down. The
         /// default is no limit but time: until the lease would lapse, then every lease until

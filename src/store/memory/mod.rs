@@ -32,7 +32,8 @@ const EXPIRED_PER_CALL: usize = 32;
 /// at a time by later calls; there is no task and no full scan. A full store refuses new keys
 /// ([`ErrorKind::Full`]) and never evicts: running and completed records stay until they expire.
 /// The outcome of running work is stored even beyond the limit of bytes, so that limit can be
-/// exceeded by what runs when it is reached.
+/// exceeded by what runs when it is reached. A key that was freed after an attempt that may have had
+/// effects counts as a record until its retention ends.
 ///
 /// ```
 /// use tower_idempotency::MemoryStore;

@@ -234,7 +234,7 @@ impl Store for RedisStore {
         let call = self.call(self.finishes.of(&attempt.slot), Operation::Release, within);
         let arguments = |command: &mut Cmd| {
             command.arg(attempt.nonce.as_bytes()).arg(u8::from(ran == Ran::No));
-            command.arg(millis(tombstone));
+            command.arg(millis(tombstone)).arg(millis(tombstone.max(attempt.retention)));
         };
         let verb = Verb::Release { attempt, ran, tombstone };
         call.bounded(self.run(&call, &scripts::RELEASE, &attempt.slot, verb, arguments)).await

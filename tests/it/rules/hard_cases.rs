@@ -98,10 +98,11 @@ async fn rule_26_a_free_outcome_without_a_claim_waits_for_the_begin_that_was_los
 }
 
 async fn rule_22_a_grant_that_came_after_its_lease_is_renewed_before_it_runs(store: AnyStore) {
-    let policy = Policy::new().guarantee(Guarantee::AtLeastOnce).lease(ms(200));
+    // The reply comes within the time that a store has for it, and later than the claim is known for.
+    let policy = Policy::new().guarantee(Guarantee::AtLeastOnce).lease(ms(2000));
     let slow = FaultyStore::new(&store);
-    slow.fault(Operation::Begin, Fault::Delays(ms(450)));
-    let layer = layer(&slow).store_timeout(ms(2000)).policy(policy).build().expect("valid");
+    slow.fault(Operation::Begin, Fault::Delays(ms(1920)));
+    let layer = layer(&slow).store_timeout(ms(4000)).policy(policy).build().expect("valid");
     let app = App::start(layer, async |run| {
         assert!(run.claim.expect("a claim").is_live());
         "ran"

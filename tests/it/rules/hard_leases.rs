@@ -135,6 +135,19 @@ async fn rule_29_a_tombstone_keeps_what_the_settings_say(store: AnyStore) {
     assert!(!retry.headers().contains_key(ETAG));
 }
 
+/// A copy of `begin` that landed later could take over what its attempt has had and lost.
+#[tokio::test]
+async fn rule_22_a_begin_is_given_no_more_time_than_its_lease() {
+    let store = FaultyStore::new(&AnyStore::memory());
+    for lease in [ms(400), ms(3000)] {
+        let app =
+            App::counting(layer(&store).policy(repeatable(lease)).build().expect("valid")).await;
+        app.send(keyed(&format!("{lease:?}"))).await;
+        let (given, allowed) = (store.longest_begin(), lease.min(ms(1000)));
+        assert!(given <= allowed && given > allowed / 2, "{given:?} of {allowed:?}");
+    }
+}
+
 on_every_store![
     rule_22_a_renewal_that_came_too_late_as_well_starts_nothing,
     rule_22_the_first_renewal_counts_from_the_sending_of_begin,

@@ -36,6 +36,8 @@ pub struct FaultyStore {
 struct State {
     faults: HashMap<Operation, Fault>,
     calls: HashMap<Operation, usize>,
+    /// The longest time that a `begin` was given.
+    longest: Duration,
 }
 
 impl FaultyStore {
@@ -56,6 +58,11 @@ impl FaultyStore {
     /// How often a verb was called.
     pub fn calls(&self, verb: Operation) -> usize {
         self.state.lock().unwrap().calls.get(&verb).copied().unwrap_or_default()
+    }
+
+    /// The longest time that a `begin` was given.
+    pub fn longest_begin(&self) -> Duration {
+        self.state.lock().unwrap().longest
     }
 
     async fn pass<T>(
@@ -94,8 +101,11 @@ impl FaultyStore {
 
 impl Store for FaultyStore {
     async fn begin(&self, attempt: &Attempt, within: Duration) -> Result<Reply, Error> {
-        let late =
-            matches!(self.state.lock().unwrap().faults.get(&Operation::Begin), Some(Fault::Late));
+        let late = {
+            let mut state = self.state.lock().unwrap();
+            state.longest = state.longest.max(within);
+            matches!(state.faults.get(&Operation::Begin), Some(Fault::Late))
+        };
         if late {
             return self.pass(Operation::Begin, async { Ok(Reply::Late) }).await;
         }
