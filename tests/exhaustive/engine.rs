@@ -1,7 +1,7 @@
 //! The engine's rules C1 to C8, as `src/engine` keeps them: `begin.rs`, `settle.rs`, `recovery.rs`.
 
 use crate::defect::Defect;
-use crate::state::{Asked, OPERATOR, OutcomeId, Phase, Stage, State, Try};
+use crate::state::{Asked, OPERATOR, OutcomeId, Stage, State, Try};
 use crate::step::{Action, Step};
 use crate::store::{Answer, Call, Called};
 use crate::variant::{Fault, Variant};
