@@ -77,6 +77,7 @@ impl Picture {
         chart
             .configure_mesh()
             .x_desc("connections")
+            .light_line_style(TRANSPARENT)
             .x_label_formatter(&|x| format!("{x:.0}"))
             .draw()?;
         for (rivalry, line) in lines.into_iter().filter(|(_, line)| !line.is_empty()) {
@@ -90,7 +91,11 @@ impl Picture {
             chart.draw_series(points)?;
         }
         let labels = &mut chart.configure_series_labels();
-        labels.background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.3)).draw()?;
+        labels
+            .position(SeriesLabelPosition::UpperRight)
+            .background_style(WHITE.mix(0.8))
+            .border_style(BLACK.mix(0.3))
+            .draw()?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@ mod check;
 mod cluster;
 mod cluster_durable;
 mod connection;
+mod cost;
 mod durable;
 mod emptied;
 mod expiry;
