@@ -1,8 +1,9 @@
+use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
-use super::{Error, Seen, Store};
+use super::{Error, MemoryStore, Seen, Store};
 use crate::protocol::{Attempt, Claim, FenceToken, Outcome, Ran, Reply, Slot};
 
 type Answer<'a, T = Reply> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -10,7 +11,8 @@ type Answer<'a, T = Reply> = Pin<Box<dyn Future<Output = Result<T, Error>> + Sen
 /// A store of whatever type behind a pointer: for programs that choose theirs when they start. A
 /// layer keeps its store in one, so that its own type does not carry the store's.
 ///
-/// Each call costs an allocation, which is small beside a trip over a network.
+/// Each call costs an allocation, which is small beside a trip over a network. A [`MemoryStore`] is
+/// called without.
 ///
 /// ```
 /// use tower_idempotency::store::BoxStore;
@@ -24,19 +26,37 @@ type Answer<'a, T = Reply> = Pin<Box<dyn Future<Output = Result<T, Error>> + Sen
 /// let layer = IdempotencyLayer::new(store, Tenant::single());
 /// # let _ = layer;
 /// ```
-pub struct BoxStore(Box<dyn ErasedStore>);
+pub struct BoxStore(Kind);
+
+enum Kind {
+    /// Its calls are so short that an allocation would be a good part of each.
+    Memory(MemoryStore),
+    Other(Box<dyn ErasedStore>),
+}
 
 impl BoxStore {
     /// This store behind a pointer.
-    pub fn new(store: impl Store) -> Self {
-        Self(Box::new(store))
+    #[expect(clippy::missing_panics_doc, reason = "a store is of its own type")]
+    pub fn new<S: Store>(store: S) -> Self {
+        let store: Box<dyn Any> = Box::new(store);
+        let store = match store.downcast::<Self>() {
+            Ok(boxed_already) => return *boxed_already,
+            Err(store) => store,
+        };
+        Self(match store.downcast::<MemoryStore>() {
+            Ok(memory) => Kind::Memory(*memory),
+            Err(store) => Kind::Other(store.downcast::<S>().expect("a store is of its own type")),
+        })
     }
 }
 
 impl fmt::Debug for BoxStore {
     /// That of the store.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match &self.0 {
+            Kind::Memory(store) => store.fmt(f),
+            Kind::Other(store) => store.fmt(f),
+        }
     }
 }
 
@@ -113,10 +133,16 @@ impl<S: Store> ErasedStore for S {
 
 impl Store for BoxStore {
     async fn begin(&self, attempt: &Attempt, within: Duration) -> Result<Reply, Error> {
-        self.0.begin(attempt, within).await
+        match &self.0 {
+            Kind::Memory(store) => Store::begin(store, attempt, within).await,
+            Kind::Other(store) => ErasedStore::begin(&**store, attempt, within).await,
+        }
     }
     async fn renew(&self, claim: &Claim, within: Duration) -> Result<Reply, Error> {
-        self.0.renew(claim, within).await
+        match &self.0 {
+            Kind::Memory(store) => Store::renew(store, claim, within).await,
+            Kind::Other(store) => ErasedStore::renew(&**store, claim, within).await,
+        }
     }
     async fn complete(
         &self,
@@ -124,7 +150,10 @@ impl Store for BoxStore {
         outcome: &Outcome,
         within: Duration,
     ) -> Result<Reply, Error> {
-        self.0.complete(claim, outcome, within).await
+        match &self.0 {
+            Kind::Memory(store) => Store::complete(store, claim, outcome, within).await,
+            Kind::Other(store) => ErasedStore::complete(&**store, claim, outcome, within).await,
+        }
     }
     async fn release(
         &self,
@@ -133,13 +162,24 @@ impl Store for BoxStore {
         tombstone: Duration,
         within: Duration,
     ) -> Result<Reply, Error> {
-        self.0.release(attempt, ran, tombstone, within).await
+        match &self.0 {
+            Kind::Memory(store) => Store::release(store, attempt, ran, tombstone, within).await,
+            Kind::Other(store) => {
+                ErasedStore::release(&**store, attempt, ran, tombstone, within).await
+            }
+        }
     }
     async fn look(&self, slot: Slot, within: Duration) -> Result<Seen, Error> {
-        self.0.look(slot, within).await
+        match &self.0 {
+            Kind::Memory(store) => Store::look(store, slot, within).await,
+            Kind::Other(store) => ErasedStore::look(&**store, slot, within).await,
+        }
     }
     async fn watch(&self, slot: Slot, fence: FenceToken, within: Duration) -> Result<Seen, Error> {
-        self.0.watch(slot, fence, within).await
+        match &self.0 {
+            Kind::Memory(store) => Store::watch(store, slot, fence, within).await,
+            Kind::Other(store) => ErasedStore::watch(&**store, slot, fence, within).await,
+        }
     }
     async fn resolve(
         &self,
@@ -149,6 +189,13 @@ impl Store for BoxStore {
         retention: Duration,
         within: Duration,
     ) -> Result<Reply, Error> {
-        self.0.resolve(slot, fence, outcome, retention, within).await
+        match &self.0 {
+            Kind::Memory(store) => {
+                Store::resolve(store, slot, fence, outcome, retention, within).await
+            }
+            Kind::Other(store) => {
+                ErasedStore::resolve(&**store, slot, fence, outcome, retention, within).await
+            }
+        }
     }
 }

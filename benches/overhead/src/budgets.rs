@@ -18,11 +18,11 @@ pub(crate) struct Budget {
 pub(crate) const ALL: [Budget; 7] = [
     budget(Workload::NotApplied, 448.0, 0.0),
     budget(Workload::NoKey, 2577.0, 6.0),
-    budget(Workload::Fresh, 22_000.0, 24.0),
-    budget(Workload::Replay, 9_460.0, 7.0),
-    budget(Workload::Mismatch, 22_830.0, 29.0),
-    budget(Workload::Large(64 * 1024), 87_000.0, 26.0),
-    budget(Workload::Large(1024 * 1024), 1_070_000.0, 27.0),
+    budget(Workload::Fresh, 21_000.0, 21.0),
+    budget(Workload::Replay, 9_450.0, 6.0),
+    budget(Workload::Mismatch, 22_590.0, 28.0),
+    budget(Workload::Large(64 * 1024), 87_300.0, 23.0),
+    budget(Workload::Large(1024 * 1024), 1_071_000.0, 24.0),
 ];
 
 const fn budget(workload: Workload, instructions: f64, allocations: f64) -> Budget {
