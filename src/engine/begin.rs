@@ -98,9 +98,13 @@ impl Engine {
         {
             match self.recover(asking, recover, lapsed).await {
                 Recovered::Rerun(question) => {
-                    let lost = call.lost;
+                    let first = call;
                     call = self.begin_rerun(asking, question, lapsed).await;
-                    call.lost |= lost;
+                    call.lost |= first.lost;
+                    if let Ok(Reply::Mine(_)) = call.result {
+                        // A copy of the first call may have claimed the slot, and lapsed since.
+                        call.sent = first.sent;
+                    }
                 }
                 Recovered::Refused(refused) => {
                     if call.lost {

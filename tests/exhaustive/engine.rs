@@ -67,8 +67,7 @@ pub fn steps(world: &World, state: &State, by: usize, out: &mut Vec<Step>) {
             push(Action::HookOutcome(by), &|item| item.step = Stage::Resolving(asked));
             push(Action::HookRerun(by), &|item| {
                 (item.step, item.begins) = (Stage::Asking, true);
-                (item.late, item.live) = (false, variant.timed);
-                (item.rerun, item.aged[0]) = (Some(asked), false);
+                (item.late, item.rerun, item.aged[0]) = (false, Some(asked), false);
             });
         }
         Stage::Resolving(_) => push(Action::GiveUp(by), &|item| unstarted(variant, item)),
@@ -240,6 +239,9 @@ fn begun(world: &World, step: Step, called: &Called, out: &mut Vec<Step>) {
     };
     if let Some((token, number)) = called.answer.grant() {
         item.step = Stage::Granted;
+        if item.rerun.is_some() && matches!(called.answer, Answer::New { .. }) {
+            item.live = variant.timed;
+        }
         (item.token, item.number) = (token, number);
         item.order = called.left.map_or(0, |left| left.order);
     } else if let Some(asked) = asked {
