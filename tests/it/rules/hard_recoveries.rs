@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::Response;
 use tokio::sync::Notify;
 use tower_idempotency::clock::ManualClock;
-use tower_idempotency::protocol::{Attempt, Ran, TakeOver};
+use tower_idempotency::protocol::{Attempt, Ran, Reply, TakeOver};
 use tower_idempotency::store::{ErrorKind, Operation, Store as _};
 use tower_idempotency::{IdempotencyLayer, InFlight, MemoryStore, Policy, Recovery};
 
@@ -154,6 +154,35 @@ async fn rule_23_a_hook_that_says_rerun_does_not_speak_of_a_later_claim_of_the_s
     gate.open.notify_one();
     asks.await.expect("an answer").is_refused(409, "outcome-unknown");
     assert_eq!(app.runs(), 0);
+}
+
+#[tokio::test]
+async fn rule_22_a_rerun_that_finds_its_own_early_claim_renews_it_before_it_runs() {
+    let inner = AnyStore::memory();
+    let (store, gate) = (FaultyStore::new(&inner), Gate::default());
+    let policy = gate.policy(Recovery::Rerun).lease(Duration::from_millis(150));
+    let looks = inner.clone();
+    let app = App::start(layer_with(&store, policy), move |run: Run| {
+        let looks = looks.clone();
+        async move {
+            let slot = attempt_of(&keyed("k"), Duration::ZERO).slot;
+            let seen = looks.look(slot, Duration::from_secs(1)).await.expect("the store answers");
+            let fence = run.claim.expect("a claim").fence();
+            format!("live: {}", seen.running(fence).is_some())
+        }
+    })
+    .await;
+    let first = abandoned(&inner, &keyed("k")).await;
+    store.fault(Operation::Begin, Fault::Overtaken);
+    let asks = app.in_background(&keyed("k"));
+    eventually(|| gate.asked() == 1).await;
+    // Its worker has executed nothing. Then the first copy of the begin arrives, claims, and lapses.
+    let within = Duration::from_secs(1);
+    inner.release(&first, Ran::No, within, within).await.expect("it is released");
+    assert!(matches!(store.make_overtaken().await, Reply::Started(_)));
+    pause(200).await;
+    gate.open.notify_one();
+    asks.await.expect("an answer").is_first("live: true");
 }
 
 #[tokio::test]

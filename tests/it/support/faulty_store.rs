@@ -24,6 +24,8 @@ pub enum Fault {
     Yields,
     /// The call arrives after its deadline. Only `begin` can.
     Late,
+    /// The next call is not made, and nobody knows; the test makes it later. Only `begin` can.
+    Overtaken,
 }
 
 #[derive(Clone, Debug)]
@@ -38,6 +40,7 @@ struct State {
     calls: HashMap<Operation, usize>,
     /// The longest time that a `begin` was given.
     longest: Duration,
+    overtaken: Option<Attempt>,
 }
 
 impl FaultyStore {
@@ -65,6 +68,12 @@ impl FaultyStore {
         self.state.lock().unwrap().longest
     }
 
+    /// Makes the call that was overtaken.
+    pub async fn make_overtaken(&self) -> Reply {
+        let attempt = self.state.lock().unwrap().overtaken.take().expect("a call was overtaken");
+        self.inner.begin(&attempt, Duration::from_secs(1)).await.expect("the store answers")
+    }
+
     async fn pass<T>(
         &self,
         verb: Operation,
@@ -77,7 +86,7 @@ impl FaultyStore {
             state.faults.get(&verb).copied()
         };
         match fault {
-            None | Some(Fault::Late) => call.await,
+            None | Some(Fault::Late | Fault::Overtaken) => call.await,
             Some(Fault::Fails(kind)) => Err(Error::new(kind, verb, Effect::None)),
             Some(Fault::Hangs) => std::future::pending().await,
             Some(Fault::Yields) => {
@@ -101,13 +110,24 @@ impl FaultyStore {
 
 impl Store for FaultyStore {
     async fn begin(&self, attempt: &Attempt, within: Duration) -> Result<Reply, Error> {
-        let late = {
+        let fault = {
             let mut state = self.state.lock().unwrap();
             state.longest = state.longest.max(within);
-            matches!(state.faults.get(&Operation::Begin), Some(Fault::Late))
+            let fault = state.faults.get(&Operation::Begin).copied();
+            if matches!(fault, Some(Fault::Overtaken)) {
+                state.faults.remove(&Operation::Begin);
+                state.overtaken = Some(attempt.clone());
+            }
+            fault
         };
-        if late {
-            return self.pass(Operation::Begin, async { Ok(Reply::Late) }).await;
+        match fault {
+            Some(Fault::Late) => {
+                return self.pass(Operation::Begin, async { Ok(Reply::Late) }).await;
+            }
+            Some(Fault::Overtaken) => {
+                return Err(Error::new(ErrorKind::Unreachable, Operation::Begin, Effect::Unknown));
+            }
+            _ => {}
         }
         self.pass(Operation::Begin, self.inner.begin(attempt, within)).await
     }
