@@ -20,7 +20,7 @@ pub fn run_seed(seed: u64, defect: Defect, twice: bool) -> Verdict {
         let trace = world.trace.tail(violation.key, lines);
         return Verdict::Fails(format!(
             "{}\n{:?}\n{trace}\nviolated: {}: {}\nprofile {:?}, {} servers\n\
-             SEED={seed} cargo test --profile proof --all-features --test simulation one_seed -- \
+             SEED={seed} cargo test --profile proof -p proof --test simulation one_seed -- \
              --nocapture",
             violation.key.map_or_else(String::new, |key| format!("{:?}", world.plan.keys[key])),
             defect,

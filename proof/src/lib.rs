@@ -1,0 +1,1 @@
+//! Nothing: `tests/exhaustive/` and `tests/simulation/` are what this package is for.
