@@ -4,6 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tower_idempotency::protocol::{IdempotencyKey, InvalidKey, KeySyntax};
+use tower_idempotency_fuzz::planted;
 
 const MIN: usize = 3;
 const MAX: usize = 40;
@@ -38,16 +39,28 @@ fn check(
         len if len > max => Err(InvalidKey::TooLong { max }),
         _ => Ok(key),
     });
-    let parsed = IdempotencyKey::parse(value, syntax);
+    let parsed = parse(value, syntax);
     assert_eq!(parsed.clone().map(|key| key.as_str().to_owned()), expected);
     let Ok(key) = parsed else { return };
     assert_eq!(format!("{key:?}"), "IdempotencyKey(..)");
-    let again = IdempotencyKey::parse(written(key.as_str()).as_bytes(), &KeySyntax::either());
+    let again = parse(written(key.as_str()).as_bytes(), &KeySyntax::either());
     assert_eq!(again.as_ref(), Ok(&key), "a key that is written as a string is another key");
     if bare(key.as_str().as_bytes()).is_ok() {
-        let again = IdempotencyKey::parse(key.as_str().as_bytes(), &KeySyntax::either());
+        let again = parse(key.as_str().as_bytes(), &KeySyntax::either());
         assert_eq!(again, Ok(key), "a key without quotes is another key");
     }
+}
+
+/// What is judged, or what is wrong with it.
+fn parse(value: &[u8], syntax: &KeySyntax) -> Result<IdempotencyKey, InvalidKey> {
+    if planted::is("parameters-are-ignored") && value.first() == Some(&b'"') {
+        let end = value.iter().rposition(|byte| *byte == b'"').expect("there is one");
+        return IdempotencyKey::parse(&value[..=end], syntax);
+    }
+    if planted::is("case-is-folded") {
+        return IdempotencyKey::parse(&value.to_ascii_lowercase(), syntax);
+    }
+    IdempotencyKey::parse(value, syntax)
 }
 
 /// What a whole item (RFC 9651, section 4.2.3) has for a value, where that is a string.

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use tower_idempotency::protocol::{
     Fields, HEADER_LEN, InvalidRecord, Outcome, Phase, RECORD_VERSION, Record, Timestamp,
 };
-use tower_idempotency_fuzz::records;
+use tower_idempotency_fuzz::{planted, records};
 
 fuzz_target!(|data: &[u8]| {
     read(data);
@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn read(data: &[u8]) {
-    let decoded = Record::decode(data.to_vec().into(), Timestamp::NEVER);
+    let decoded = decode(data);
     match data.first() {
         Some(&RECORD_VERSION) => {}
         Some(later) if (0xE2..=0xEF).contains(later) => {
@@ -43,6 +43,15 @@ fn read(data: &[u8]) {
             assert!(again == fields, "fields are lost");
         }
     }
+}
+
+/// What is judged, or what is wrong with it.
+fn decode(data: &[u8]) -> Result<Record, InvalidRecord> {
+    let put_right = if planted::is("checksum-is-ignored") { with_checksum(data) } else { None };
+    let data = put_right.unwrap_or_else(|| data.to_vec());
+    Record::decode(data.into(), Timestamp::NEVER).map_err(|error| {
+        if planted::is("later-is-corrupt") { InvalidRecord::Corrupt } else { error }
+    })
 }
 
 /// The same bytes with the checksum that they should have.

@@ -12,9 +12,12 @@ use arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use tower_idempotency::MemoryStore;
 use tower_idempotency::clock::{Clock as _, ManualClock};
-use tower_idempotency::protocol::{Operation, Ran, Record, Reply, Slot, Timestamp, Verb, apply};
+use tower_idempotency::protocol::{
+    Attempt, Operation, Ran, Record, Reply, Slot, Timestamp, Verb, apply,
+};
 use tower_idempotency::store::{Error, ErrorKind, Store as _};
 use tower_idempotency_fuzz::calls::{self, Call, span};
+use tower_idempotency_fuzz::planted;
 
 const MAX_RECORDS: usize = 2;
 const WITHIN: Duration = Duration::from_secs(1);
@@ -95,7 +98,7 @@ impl Both {
         // A call removes a few at a time, and what a released record left in the queue counts.
         for byte in [0, 1].repeat(4) {
             let slot = Slot::from_bytes([byte; 32]);
-            let attempt = tower_idempotency::protocol::Attempt { slot, ..attempt.clone() };
+            let attempt = Attempt { slot, ..attempt.clone() };
             self.call(&Call::Release(attempt, Ran::Maybe, DAY));
         }
         assert_eq!(self.store.len(), self.live(), "an expired record is still counted");
@@ -111,9 +114,16 @@ impl Both {
     }
 }
 
+/// What is judged, or what is wrong with it.
 fn ask(store: &MemoryStore, call: &Call) -> std::result::Result<Reply, Error> {
     match call.verb() {
         Verb::Begin(attempt) => now_or_never(store.begin(attempt, WITHIN)),
+        Verb::Renew(claim) if planted::is("renewal-for-twice-as-long") => {
+            let attempt = claim.attempt().clone();
+            let attempt = Attempt { lease: attempt.lease.saturating_mul(2), ..attempt };
+            now_or_never(store.renew(&attempt.claim(claim.grant()), WITHIN))
+        }
+        Verb::Release { .. } if planted::is("release-is-lost") => Ok(Reply::Applied),
         Verb::Renew(claim) => now_or_never(store.renew(claim, WITHIN)),
         Verb::Complete(claim, outcome) => now_or_never(store.complete(claim, outcome, WITHIN)),
         Verb::Release { attempt, ran, tombstone } => {
