@@ -111,6 +111,13 @@
 //!   `failover::cluster::w10_of_a_cluster_master_that_is_killed_only_claims_are_lost_that_did_not_wait`)
 //! - Its key is free again afterwards. (`faults::durable::w10_a_claim_that_the_replica_lacks_is_refused_and_its_key_is_free_afterwards`)
 //!
+//! **W11, a fail-over loses an answer that was stored.**
+//! - At most once, the retry is told `outcome-unknown`, where claims wait for replicas: the new master has
+//!   the claim, and nobody runs it again.
+//!   (`faults::durable::w11_a_fail_over_that_loses_an_answer_makes_it_unknown_at_most_once`)
+//! - At least once, it runs again, with a larger fence token.
+//!   (`faults::durable::w11_a_fail_over_that_loses_an_answer_runs_again_with_a_larger_token_at_least_once`)
+//!
 //! **W12, a server stays with a master that was demoted or cut off.**
 //! - It leaves it within two store time-outs: it asks the Sentinels by itself, and a refused write or a
 //!   missing acknowledgement makes it ask at once.
@@ -140,7 +147,33 @@
 //!   followed. (`failover::cluster::w22_no_claim_is_lost_when_slots_move`,
 //!   `redis_store::cluster::slots_that_move_under_load_are_not_noticed`)
 //!
+//! # Clocks
+//!
+//! **W15, the clock of a server is wrong, or jumps.**
+//! - It decides nothing: whether a lease has lapsed is a question of the store's clock alone.
+//!   (`faults::clocks::w15_the_clock_of_a_server_ends_no_lease_and_keeps_none`,
+//!   `faults::clocks::w15_the_clock_of_a_server_may_jump_while_a_handler_runs`)
+//!
+//! **W16, the clock of the store jumps forward.**
+//! - Past a lease: at most once, retries are told `outcome-unknown` until the answer is stored; at least
+//!   once, a claim is taken over early, and there is one answer.
+//!   (`faults::clocks::w16_a_store_whose_clock_jumps_past_a_lease_is_unknown_and_keeps_the_answer_at_most_once`,
+//!   `faults::clocks::w16_a_store_whose_clock_jumps_past_a_lease_has_one_answer_at_least_once`)
+//! - Past the retention: what was stored is forgotten; what runs says at its next renewal that the key is
+//!   its own.
+//!   (`faults::clocks::w16_a_store_whose_clock_jumps_past_the_retention_forgets_but_stores_what_still_runs`)
+//!
+//! **W17, the clock of the store jumps back.**
+//! - Nothing is lost, and the lease of who has died lasts until the clock has caught up.
+//!   (`faults::clocks::w17_a_store_whose_clock_jumps_back_keeps_leases_for_longer_and_loses_nothing`)
+//! - Fence tokens of a key grow all the same: a token is larger than the one before, and no less than the
+//!   time. (`faults::clocks::w17_tokens_of_a_key_grow_although_the_clock_of_the_store_jumps_back`)
+//!
 //! # Crowds and deployments
+//!
+//! **W26, new claims hold the connection that they wait on.**
+//! - They are refused; what runs is renewed and stored meanwhile, on another connection.
+//!   (`faults::exhausted::w26_claims_that_wait_for_a_replica_do_not_hold_up_who_runs`)
 //!
 //! **W27, a crowd retries one key, on several servers, and the first of them dies or freezes.**
 //! - There is one run and one answer, and at most one of a process asks the store.

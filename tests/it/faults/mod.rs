@@ -2,10 +2,12 @@
 
 mod campaign;
 mod client;
+mod clocks;
 mod crash;
 mod deploy;
 mod dropped;
 mod durable;
+mod exhausted;
 mod frozen;
 mod logs;
 mod lost_reply;

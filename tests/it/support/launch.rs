@@ -59,6 +59,8 @@ pub struct Launch {
     pub tls: Option<PathBuf>,
     /// Nobody drops what is shared, so its supervisor removes the directory.
     pub shared: bool,
+    /// What it finds in its environment.
+    pub environment: Vec<(&'static str, OsString)>,
 }
 
 impl Launch {
@@ -72,6 +74,14 @@ impl Launch {
         let mut command: Vec<OsString> = Vec::new();
         if let Some(namespace) = &self.place.namespace {
             command.extend(["ip", "netns", "exec", namespace].map(OsString::from));
+        }
+        if !self.environment.is_empty() {
+            command.push("env".into());
+            command.extend(self.environment.iter().map(|(name, value)| {
+                let mut both = OsString::from(format!("{name}="));
+                both.push(value);
+                both
+            }));
         }
         let host = self.place.host.to_string();
         command.push(self.kind.program().into());

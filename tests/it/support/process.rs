@@ -1,5 +1,6 @@
 //! The reference server as a process that can be killed, stopped and ended.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -11,7 +12,10 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::fake_clock::FakeClock;
 use super::http::{Answer, Ask, Server, post};
+
+type Environment = Vec<(&'static str, OsString)>;
 
 /// One reference server. It is killed when it is dropped.
 #[derive(Debug)]
@@ -23,17 +27,23 @@ pub struct Process {
 impl Process {
     /// Starts a server on a free port and waits until it listens.
     pub fn start(store: &str, flags: &[&str]) -> Self {
-        Self::run(store, flags, None)
+        Self::run(store, flags, None, vec![])
     }
 
     /// The same with everything that it logs in a file.
     pub fn start_with_logs(store: &str, flags: &[&str], logs: File) -> Self {
-        Self::run(store, flags, Some(logs))
+        Self::run(store, flags, Some(logs), vec![])
     }
 
-    fn run(store: &str, flags: &[&str], logs: Option<File>) -> Self {
+    /// The same by this clock.
+    pub fn start_by(clock: &FakeClock, store: &str, flags: &[&str]) -> Self {
+        Self::run(store, flags, None, clock.environment())
+    }
+
+    fn run(store: &str, flags: &[&str], logs: Option<File>, environment: Environment) -> Self {
         let mut command = Command::new(binary());
         command.args(["--listen", "127.0.0.1:0", "--store", store]).args(flags);
+        command.envs(environment);
         match logs {
             Some(logs) => command.env("RUST_LOG", "trace").stderr(logs),
             None => command.env_remove("RUST_LOG").stderr(Stdio::null()),
@@ -152,12 +162,21 @@ impl Ledger {
         self.events(key, "abandoned")
     }
 
+    /// The fence tokens of the handlers that started for a key, in order.
+    pub fn fences(&self, key: &str) -> Vec<u64> {
+        self.numbers(key, "start", "fence")
+    }
+
     fn events(&self, key: &str, event: &str) -> Vec<u64> {
+        self.numbers(key, event, "attempt")
+    }
+
+    fn numbers(&self, key: &str, event: &str, name: &str) -> Vec<u64> {
         let text = std::fs::read_to_string(self.0.path()).expect("the ledger");
         text.lines()
             .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"))
             .filter(|line| line["key"] == key && line["event"] == event)
-            .map(|line| line["attempt"].as_u64().expect("a number"))
+            .map(|line| line[name].as_u64().expect("a number"))
             .collect()
     }
 }
