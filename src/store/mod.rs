@@ -90,7 +90,13 @@ mod memory;
 mod near_cache;
 mod poll;
 #[cfg(feature = "redis")]
+mod records;
+#[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "redis")]
+mod server_clock;
+#[cfg(feature = "redis")]
+mod watch;
 
 use std::fmt;
 use std::time::Duration;

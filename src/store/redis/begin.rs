@@ -3,9 +3,9 @@ use std::sync::atomic::Ordering;
 use redis::Cmd;
 
 use super::call::Call;
-use super::records::{classify, micros, millis, unnumbered};
 use super::{Emptied, RedisStore, scripts};
 use crate::protocol::{Attempt, Found, Reply, TakeOver, Timestamp, Verb};
+use crate::store::records::{classify, micros, millis, unnumbered};
 use crate::store::{Effect, Error, ErrorKind, Operation, Seen};
 
 impl RedisStore {

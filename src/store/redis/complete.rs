@@ -1,10 +1,10 @@
 use redis::{Cmd, ErrorKind as Kind, RedisError, ServerErrorKind, Value};
 
 use super::call::Call;
-use super::records::millis;
 use super::{RedisStore, scripts};
 use crate::protocol::{Claim, Outcome, Record, Reply, Verb};
 use crate::store::Error;
+use crate::store::records::millis;
 
 impl RedisStore {
     /// Stores an outcome: with one plain command where the claim is as `begin` wrote it, else with

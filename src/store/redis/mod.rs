@@ -85,7 +85,6 @@ mod connection;
 mod durability;
 mod error;
 mod reads;
-mod records;
 mod scripts;
 mod watch;
 
@@ -107,9 +106,9 @@ use self::connection::lane::{Lane, Lanes};
 use self::connection::server_time::ServerTime;
 use self::connection::source::Source;
 pub use self::durability::Durability;
-use self::records::{classify, content, micros, millis};
 use self::scripts::Answer;
 use self::watch::Watches;
+use super::records::{classify, content, micros, millis};
 use super::{Error, Operation, Seen, Store};
 use crate::protocol::{
     Attempt, Claim, FenceToken, Outcome, Ran, Record, Reply, Slot, Timestamp, Verb,

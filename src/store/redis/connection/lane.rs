@@ -11,7 +11,7 @@ use super::source::Source;
 use crate::protocol::Slot;
 use crate::store::poll::jittered;
 use crate::store::redis::error::no_provider;
-use crate::store::redis::watch::board::Board;
+use crate::store::watch::board::Board;
 
 /// How long the first failed connect answers for: while Redis is down, requests do not each knock.
 /// Each further failure answers for twice as long, up to a limit: once Redis is back, nobody is to

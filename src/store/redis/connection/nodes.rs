@@ -10,7 +10,7 @@ use redis::{ConnectionInfo, ErrorKind, ProtocolVersion, RedisError, RedisResult,
 use super::server_time::ServerTime;
 use super::tune::tuned;
 use crate::store::redis::scripts::moment;
-use crate::store::redis::watch::board::Board;
+use crate::store::watch::board::Board;
 
 /// How often the client library sends a call again when a node redirects it, is not ready or cannot
 /// be reached, and for how long it waits in between, in milliseconds. Calls have a second or so.

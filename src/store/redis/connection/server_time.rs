@@ -1,29 +1,25 @@
 #[cfg(feature = "redis-cluster")]
 use std::collections::HashMap;
+#[cfg(feature = "redis-cluster")]
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 #[cfg(feature = "redis-cluster")]
 use redis::cluster_routing::Slot;
 
-use crate::clock::{Clock, SystemClock};
 use crate::protocol::Timestamp;
-
-/// After this long a sample gives way to a worse one: clocks drift.
-const STALE: Duration = Duration::from_secs(10);
+#[cfg(feature = "redis-cluster")]
+use crate::store::server_clock::Sample;
+use crate::store::server_clock::{ServerClock, here};
 
 /// For how long the clocks of the nodes of a Cluster are remembered at least.
 #[cfg(feature = "redis-cluster")]
 const SPAN: Duration = Duration::from_secs(60);
 
 /// What is known here of Redis's clock: it judges every deadline.
-///
-/// The estimate is never ahead of Redis, if its clock is steady: the moment in a reply is taken for
-/// the moment at which the reply arrived. So a deadline made from it is never later than the caller
-/// meant. The sample with the shortest round trip is the best one.
 #[derive(Debug)]
 pub(in crate::store::redis) enum ServerTime {
-    Server(Mutex<Option<Sample>>),
+    Server(ServerClock),
     #[cfg(feature = "redis-cluster")]
     Nodes(Mutex<Clocks>),
 }
@@ -45,30 +41,9 @@ pub(in crate::store::redis) struct Clocks {
     ahead: HashMap<Slot, Sample>,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(in crate::store::redis) struct Sample {
-    redis: Timestamp,
-    /// When the reply arrived, on this machine's clock.
-    arrived: Duration,
-    round_trip: Duration,
-}
-
-impl Sample {
-    fn at(&self, here: Duration) -> Timestamp {
-        self.redis.after(here.saturating_sub(self.arrived))
-    }
-
-    /// Whether a newer sample, of a call that was sent at `sent`, takes the place of this one.
-    fn yields_to(&self, new: &Self, sent: Duration) -> bool {
-        let set_back = new.redis < self.at(sent);
-        let stale = new.arrived.saturating_sub(self.arrived) > STALE;
-        set_back || stale || new.round_trip <= self.round_trip
-    }
-}
-
 impl ServerTime {
     pub(in crate::store::redis) const fn of_server() -> Self {
-        Self::Server(Mutex::new(None))
+        Self::Server(ServerClock::new())
     }
 
     #[cfg(feature = "redis-cluster")]
@@ -78,7 +53,7 @@ impl ServerTime {
 
     /// This machine's clock.
     pub(in crate::store::redis) fn here() -> Duration {
-        SystemClock.monotonic()
+        here()
     }
 
     /// The same in whole microseconds, for atomics.
@@ -93,14 +68,15 @@ impl ServerTime {
     }
 
     fn at(&self, here: Duration) -> Timestamp {
-        let sample = match self {
-            Self::Server(sample) => *sample.lock().unwrap_or_else(PoisonError::into_inner),
+        match self {
+            Self::Server(clock) => clock.at(here),
             #[cfg(feature = "redis-cluster")]
             Self::Nodes(clocks) => {
-                clocks.lock().unwrap_or_else(PoisonError::into_inner).lowest_at(here)
+                let clocks = clocks.lock().unwrap_or_else(PoisonError::into_inner);
+                let sample = clocks.lowest_at(here);
+                sample.map_or(Timestamp::from_micros(0), |sample| sample.at(here))
             }
-        };
-        sample.map_or(Timestamp::from_micros(0), |sample| sample.at(here))
+        }
     }
 
     /// The same where this key is, when this machine's clock shows `here`.
@@ -139,17 +115,12 @@ impl ServerTime {
     }
 
     fn keep(&self, redis: Timestamp, sent: Duration, key: Option<&[u8]>, wrong: bool) {
-        let arrived = Self::here();
-        let new = Sample { redis, arrived, round_trip: arrived.saturating_sub(sent) };
         match self {
-            Self::Server(kept) => {
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                if wrong || kept.is_none_or(|kept| kept.yields_to(&new, sent)) {
-                    *kept = Some(new);
-                }
-            }
+            Self::Server(clock) if wrong => clock.relearn(redis, sent),
+            Self::Server(clock) => clock.learn(redis, sent),
             #[cfg(feature = "redis-cluster")]
             Self::Nodes(clocks) => {
+                let new = Sample::new(redis, sent);
                 clocks.lock().unwrap_or_else(PoisonError::into_inner).keep(new, sent, key, wrong);
             }
         }
@@ -169,16 +140,16 @@ impl Clocks {
             (self.lowest_before, self.lowest, self.since) = (self.lowest, None, new.arrived);
         }
         // A reply from the same clock is never below what the estimate was when it was asked for.
-        if self.lowest.is_none_or(|lowest| new.redis < lowest.at(sent)) {
+        if self.lowest.is_none_or(|lowest| new.there < lowest.at(sent)) {
             self.lowest = Some(new);
         }
         let Some(key) = key else { return };
-        if wrong && known.is_some_and(|known| known.at(sent) <= new.redis) {
+        if wrong && known.is_some_and(|known| known.at(sent) <= new.there) {
             self.ahead.insert(Slot::for_key(key), new);
         } else if !self.ahead.is_empty() {
             let slot = Slot::for_key(key);
             let kept = self.ahead.get(&slot).copied();
-            if kept.is_some_and(|kept| new.redis < kept.at(sent)) {
+            if kept.is_some_and(|kept| new.there < kept.at(sent)) {
                 self.ahead.remove(&slot);
             } else if kept.is_some_and(|kept| kept.yields_to(&new, sent)) {
                 self.ahead.insert(slot, new);
@@ -187,52 +158,13 @@ impl Clocks {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "redis-cluster"))]
 mod tests {
     use super::*;
 
     const TODAY: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn learn(time: &ServerTime, redis: Timestamp, sent: Duration) {
-        time.learn(redis, sent, None);
-    }
-
-    /// A second ago.
-    fn slow() -> Duration {
-        ServerTime::here().saturating_sub(Duration::from_secs(1))
-    }
-
-    #[test]
-    fn nothing_known_is_the_epoch() {
-        assert_eq!(ServerTime::of_server().now(), Timestamp::from_micros(0));
-    }
-
-    #[test]
-    fn a_slower_reply_does_not_replace_a_faster_one() {
-        let time = ServerTime::of_server();
-        learn(&time, TODAY, ServerTime::here());
-        learn(&time, TODAY.after(Duration::from_secs(9)), slow());
-        assert!(time.now() < TODAY.after(Duration::from_secs(9)));
-    }
-
-    #[test]
-    fn a_clock_that_was_set_back_is_noticed_at_once() {
-        let time = ServerTime::of_server();
-        learn(&time, TODAY, ServerTime::here());
-        learn(&time, Timestamp::from_micros(7), slow());
-        assert!(time.now() < TODAY);
-    }
-
-    #[test]
-    fn a_reply_that_proves_the_estimate_wrong_replaces_it() {
-        let time = ServerTime::of_server();
-        learn(&time, TODAY, ServerTime::here());
-        time.relearn(TODAY.after(Duration::from_secs(9)), slow(), None);
-        assert!(time.now() >= TODAY.after(Duration::from_secs(9)));
-    }
-
-    #[cfg(feature = "redis-cluster")]
     #[test]
     fn the_estimate_for_a_cluster_is_ahead_of_no_node() {
         let time = ServerTime::of_nodes();
@@ -246,7 +178,6 @@ mod tests {
         assert!(time.at_key(two, ServerTime::here()) >= TODAY);
     }
 
-    #[cfg(feature = "redis-cluster")]
     #[test]
     fn a_node_whose_clock_is_far_ahead_is_late_once_for_each_of_its_slots() {
         let time = ServerTime::of_nodes();

@@ -12,7 +12,7 @@ use super::sentinels::Sentinels;
 use super::server_time::ServerTime;
 use super::tune::tuned_info;
 use crate::protocol::Timestamp;
-use crate::store::redis::watch::board::Board;
+use crate::store::watch::board::Board;
 
 /// How many calls may wait for their turn to be written.
 const QUEUE: usize = 512;
