@@ -43,7 +43,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let executions = Executions::new(options.ledger.as_deref())
         .unwrap_or_else(|error| refuse(&format!("cannot open the ledger: {error}")));
     let executions = Arc::new(executions);
-    let layer = protection::layer(&options, &executions).unwrap_or_else(|error| refuse(&error));
+    let layer = protection::layer(&options, &executions).await;
+    let layer = layer.unwrap_or_else(|error| refuse(&error));
     let router = routes::router(executions, layer.clone());
     let listener = TcpListener::bind(options.listen).await?;
 

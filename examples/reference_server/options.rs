@@ -1,6 +1,7 @@
 //! The command line. Every bad value ends the process with exit code 2.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
 
     /// Where records live: `memory`, `redis://host:port/db`,
-    /// `redis+sentinel://host:port,host:port/master-name`, `redis+cluster://host:port,host:port`, or
-    /// `rediss` for the same by TLS.
+    /// `redis+sentinel://host:port,host:port/master-name`, `redis+cluster://host:port,host:port`,
+    /// `rediss` for the same by TLS, or `postgres://user@host:port/database`.
     #[arg(long, value_name = "STORE", default_value = "memory", value_parser = store)]
     pub(crate) store: StoreOption,
 
@@ -102,9 +103,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "WHAT", default_value = "local", value_parser = durability)]
     pub(crate) durability: DurabilityOption,
 
-    /// How many connections there are to Redis for requests, and as many for their answers.
-    #[arg(long, value_name = "COUNT", default_value_t = 1)]
-    pub(crate) connections: usize,
+    /// How many connections there are to the store for requests, and as many for their answers.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) connections: Option<NonZeroU32>,
 
     /// How many bytes of answers are replayed without asking the store; 0 is none.
     #[cfg(feature = "near-cache")]
@@ -126,6 +127,8 @@ pub(crate) enum StoreOption {
     Memory,
     #[cfg(feature = "redis")]
     Redis(String),
+    #[cfg(feature = "postgres")]
+    Postgres(String),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -142,6 +145,12 @@ pub(crate) enum OnAbandoned {
 pub(crate) struct DurabilityOption {
     pub(crate) replicas: u32,
     pub(crate) on_disk: bool,
+}
+
+impl DurabilityOption {
+    pub(crate) const fn is_more_than_local(self) -> bool {
+        self.replicas > 0 || self.on_disk
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -178,10 +187,12 @@ fn store(value: &str) -> Result<StoreOption, String> {
         "memory" if value == "memory" => Ok(StoreOption::Memory),
         "redis" | "rediss" | "redis+cluster" | "rediss+cluster" | "redis+sentinel"
         | "rediss+sentinel" => redis(value),
-        "postgres" | "postgresql" | "dynamodb" | "file" => {
-            Err(format!("there is no store for `{scheme}:` yet"))
+        "postgres" | "postgresql" => postgres(value),
+        "dynamodb" | "file" => Err(format!("there is no store for `{scheme}:` yet")),
+        _ => {
+            Err("no such store; there are `memory`, `redis://` and `postgres://`, see --help"
+                .into())
         }
-        _ => Err("no such store; there are `memory` and `redis://`, see --help".into()),
     }
 }
 
@@ -193,6 +204,18 @@ fn redis(address: &str) -> Result<StoreOption, String> {
 #[cfg(not(feature = "redis"))]
 fn redis(_: &str) -> Result<StoreOption, String> {
     Err("this store needs the feature `redis`, which is not compiled in: add `--features redis`"
+        .into())
+}
+
+#[cfg(feature = "postgres")]
+fn postgres(address: &str) -> Result<StoreOption, String> {
+    Ok(StoreOption::Postgres(address.to_owned()))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn postgres(_: &str) -> Result<StoreOption, String> {
+    Err("this store needs the feature `postgres`, which is not compiled in: add `--features \
+         postgres`"
         .into())
 }
 

@@ -16,7 +16,7 @@ use crate::stores;
 /// The lease of a policy that is not given another.
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 
-pub(crate) fn layer(
+pub(crate) async fn layer(
     options: &Options,
     executions: &Arc<Executions>,
 ) -> Result<IdempotencyLayer, Box<dyn Error>> {
@@ -24,7 +24,7 @@ pub(crate) fn layer(
         None => policy(options),
         Some(answer) => recovering(policy(options), answer, executions),
     };
-    let mut builder = stores::builder(options, tenant())?.policy(policy);
+    let mut builder = stores::builder(options, tenant()).await?.policy(policy);
     if let Some((per_key, total)) = options.max_waiters {
         builder = builder.max_waiters(per_key, total);
     }

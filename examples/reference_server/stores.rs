@@ -1,32 +1,52 @@
 //! From the command line to the store.
 
 use std::error::Error;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "postgres", feature = "redis"))]
 use std::sync::Arc;
+#[cfg(feature = "postgres")]
+use std::time::Duration;
 
 use tower_idempotency::layer::Builder;
+#[cfg(feature = "postgres")]
+use tower_idempotency::store::PostgresStore;
 use tower_idempotency::store::Store;
 #[cfg(feature = "redis")]
 use tower_idempotency::store::{RedisStore, redis::Durability};
 use tower_idempotency::{IdempotencyLayer, MemoryStore, Tenant};
 
-use crate::options::{DurabilityOption, Options, StoreOption};
+#[cfg(feature = "redis")]
+use crate::options::DurabilityOption;
+use crate::options::{Options, StoreOption};
 
 /// A layer over the store that was asked for.
-pub(crate) fn builder(options: &Options, tenant: Tenant) -> Result<Builder, Box<dyn Error>> {
+#[cfg_attr(not(feature = "postgres"), expect(clippy::unused_async))]
+pub(crate) async fn builder(options: &Options, tenant: Tenant) -> Result<Builder, Box<dyn Error>> {
     match &options.store {
         StoreOption::Memory => {
-            let DurabilityOption { replicas, on_disk } = options.durability;
-            if replicas > 0 || on_disk {
+            if options.durability.is_more_than_local() {
                 return Err("the memory store has no replicas and no disk".into());
             }
             Ok(over(MemoryStore::new(), options, tenant))
         }
+        #[cfg(feature = "postgres")]
+        StoreOption::Postgres(url) => {
+            if options.durability.is_more_than_local() {
+                return Err("what a claim waits for is set in PostgreSQL itself".into());
+            }
+            let mut store = PostgresStore::connect(url)?.table(&table(&options.prefix))?;
+            if let Some(connections) = options.connections {
+                store = store.connections(connections);
+            }
+            let store = Arc::new(store);
+            migrate(&store).await;
+            Ok(over(store, options, tenant))
+        }
         #[cfg(feature = "redis")]
         StoreOption::Redis(url) => {
+            let connections = options.connections.map_or(1, |number| number.get() as usize);
             let store = RedisStore::connect(url)?
                 .prefix(&options.prefix)
-                .connections(options.connections)
+                .connections(connections)
                 .durability(durability(options.durability));
             let store = Arc::new(store);
             tokio::spawn(check(Arc::clone(&store)));
@@ -39,6 +59,31 @@ pub(crate) fn builder(options: &Options, tenant: Tenant) -> Result<Builder, Box<
 fn durability(DurabilityOption { replicas, on_disk }: DurabilityOption) -> Durability {
     let durability = Durability::replicas(replicas);
     if on_disk { durability.on_disk() } else { durability }
+}
+
+/// The table of a namespace.
+#[cfg(feature = "postgres")]
+fn table(prefix: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    format!("idempotency_{}", prefix.chars().map(plain).collect::<String>())
+}
+
+/// Creates the table. If PostgreSQL is not there yet, the server starts nevertheless, and creates it
+/// later.
+#[cfg(feature = "postgres")]
+async fn migrate(store: &Arc<PostgresStore>) {
+    let wait = Duration::from_secs(1);
+    if let Ok(Ok(())) = tokio::time::timeout(wait, store.migrate()).await {
+        return;
+    }
+    let store = Arc::clone(store);
+    tokio::spawn(async move {
+        while let Err(error) = store.migrate().await {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            eprintln!("warning: {error}{cause}");
+            tokio::time::sleep(wait).await;
+        }
+    });
 }
 
 /// Says on standard error what Redis there is, and what is wrong with it. The server does not wait

@@ -79,6 +79,10 @@ pub enum Operation {
     Resolve,
     /// The start-up check of a store.
     Verify,
+    /// The creation of what a store needs.
+    Migrate,
+    /// The deletion of what has expired.
+    Purge,
 }
 
 impl Error {
@@ -170,6 +174,8 @@ impl fmt::Display for Operation {
             Self::Watch => "watch",
             Self::Resolve => "resolve",
             Self::Verify => "verify",
+            Self::Migrate => "migrate",
+            Self::Purge => "purge",
         })
     }
 }

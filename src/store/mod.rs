@@ -89,13 +89,15 @@ mod memory;
 #[cfg(feature = "near-cache")]
 mod near_cache;
 mod poll;
-#[cfg(feature = "redis")]
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(any(feature = "postgres", feature = "redis"))]
 mod records;
 #[cfg(feature = "redis")]
 pub mod redis;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "postgres", feature = "redis"))]
 mod server_clock;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "postgres", feature = "redis"))]
 mod watch;
 
 use std::fmt;
@@ -107,6 +109,8 @@ pub use self::memory::MemoryStore;
 #[cfg(feature = "near-cache")]
 pub use self::near_cache::NearCache;
 pub use self::poll::poll;
+#[cfg(feature = "postgres")]
+pub use self::postgres::PostgresStore;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
 use crate::protocol::{

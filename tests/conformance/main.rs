@@ -1,4 +1,5 @@
-//! The contract on every store of this crate: in memory, on Redis, Valkey, Sentinel and Cluster; and
+//! The contract on every store of this crate: in memory, on Redis, Valkey, Sentinel and Cluster, on
+//! PostgreSQL; and
 //! through every decorator: behind a pointer, behind a cache, where replies are lost, in a namespace.
 
 #![allow(unreachable_pub, reason = "nothing outside reaches into a test binary")]
@@ -19,7 +20,7 @@ use tower_idempotency::store::{BoxStore, MemoryStore, NearCache, RedisStore, Sto
 
 use self::lossy::LossyStore;
 use self::namespaced::Namespaced;
-use self::support::{cluster, redis, sentinel};
+use self::support::{cluster, postgres, redis, sentinel};
 
 fn main() -> ExitCode {
     Suite::new("memory", async || in_memory(|store, _| store))
@@ -27,6 +28,8 @@ fn main() -> ExitCode {
         .and("valkey", async || on(&redis::shared_valkey().url()))
         .and("sentinel", async || on(&sentinel::shared().url()))
         .and("cluster", async || on(&cluster::shared().url()))
+        .and("postgres", async || postgres::shared().store())
+        .and("postgres18", async || postgres::shared_newer().store())
         .and("near_memory", async || in_memory(NearCache::with_clock))
         .and("near_redis", async || NearCache::new(on(&redis::shared().url())))
         .and("erased_memory", async || in_memory(|store, _| BoxStore::new(store)))

@@ -8,6 +8,10 @@ mod launch;
 mod network;
 #[path = "../it/support/patience.rs"]
 mod patience;
+#[path = "../it/support/postgres.rs"]
+pub mod postgres;
+#[path = "../it/support/postgres_programs.rs"]
+mod postgres_programs;
 #[path = "../it/support/proxies.rs"]
 mod proxies;
 #[path = "../it/support/redis.rs"]

@@ -8,6 +8,7 @@ mod failover;
 mod faults;
 mod linearizability;
 mod near_cache;
+mod postgres_store;
 mod redis_store;
 mod reliability_page;
 mod rules;

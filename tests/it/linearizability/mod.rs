@@ -48,11 +48,12 @@ mod workload;
 
 use std::sync::Arc;
 
-use tower_idempotency::store::{MemoryStore, NearCache, RedisStore};
+use tower_idempotency::store::{MemoryStore, NearCache, PostgresStore, RedisStore};
 
 use crate::support;
 use proxy::Proxy;
-use workload::{MEMORY, REDIS, Stores, histories};
+use support::postgres::PostgresServer;
+use workload::{MEMORY, POSTGRES, REDIS, Stores, histories};
 
 /// Two processes on one server.
 fn two(url: &str) -> Stores<RedisStore> {
@@ -64,6 +65,12 @@ fn two(url: &str) -> Stores<RedisStore> {
 /// Two processes with a cache each in front of one store.
 fn near(url: &str) -> Stores<NearCache<RedisStore>> {
     two(url).map(NearCache::new)
+}
+
+/// Two processes on one PostgreSQL.
+fn two_on(server: &PostgresServer) -> Stores<PostgresStore> {
+    let table = format!("linear_{:016x}", rand::random::<u64>());
+    Stores::new([(); 2].map(|()| server.store_at(&server.url(), &table)))
 }
 
 macro_rules! linearizable {
@@ -89,6 +96,8 @@ linearizable! {
     valkey: REDIS, two(&support::redis::shared_valkey().url());
     sentinel: REDIS, two(&support::sentinel::shared().url());
     cluster: REDIS, two(&support::cluster::shared().url());
+    postgres: POSTGRES, two_on(support::postgres::shared());
+    postgres18: POSTGRES, two_on(support::postgres::shared_newer());
     near_redis: REDIS.near(), near(&support::redis::shared().url());
 }
 
@@ -113,4 +122,17 @@ async fn histories_with_broken_connections_agree_with_the_contract_on_redis() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn histories_with_broken_connections_agree_with_the_contract_on_valkey() {
     with_faults(support::redis::shared_valkey()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn histories_with_broken_connections_agree_with_the_contract_on_postgres() {
+    let server = support::postgres::shared();
+    histories(POSTGRES, |seed| {
+        let proxies = [0, 1].map(|way| Proxy::to(server.address(), seed ^ way));
+        let table = format!("linear_{:016x}", rand::random::<u64>());
+        let [one, two] = proxies.each_ref().map(|proxy| proxy.port);
+        let store = |port| server.store_at(&server.url_at(port), &table);
+        Stores::new([one, two, server.port()].map(store)).behind(proxies.into())
+    })
+    .await;
 }

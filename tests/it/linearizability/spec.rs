@@ -25,6 +25,9 @@ pub struct Precision {
     pub ages: u64,
     /// Whether a look tells the time at which it looked, and when the record expires.
     pub looks: bool,
+    /// A record that has expired stays until it is written over, and a call may take effect after
+    /// others that judged it by a later time than this one did.
+    pub stays: bool,
 }
 
 /// What a slot holds.
@@ -67,7 +70,11 @@ impl State {
             None => &[Age::Expired],
             Some(_) => &[Age::Expired, Age::Lapsed, Age::Live],
         };
-        let next = |&age: &Age| self.aged(age, window, call)?.step(asked, got, precision);
+        let next = |&age: &Age| {
+            let state = self.aged(age, window, call)?.step(asked, got, precision)?;
+            let stays = precision.stays && age == Age::Expired && state.0.is_none();
+            Some(if stays { self.clone() } else { state })
+        };
         ages.iter().filter_map(next).collect()
     }
 

@@ -25,11 +25,15 @@ const BATCH: usize = 4;
 /// much as the wall clock is slewed.
 const DRIFT: u64 = 1000;
 
-pub const MEMORY: Precision = Precision { drift: 0, expiry: 0, stored: 0, ages: 0, looks: true };
+pub const MEMORY: Precision =
+    Precision { drift: 0, expiry: 0, stored: 0, ages: 0, looks: true, stays: false };
 
 /// Redis expires by the millisecond, and is told by its caller when an outcome was stored.
 pub const REDIS: Precision =
-    Precision { drift: DRIFT, expiry: 3000, stored: 2_000_000, ages: 0, looks: false };
+    Precision { drift: DRIFT, expiry: 3000, stored: 2_000_000, looks: false, ..MEMORY };
+
+/// PostgreSQL commits a while after it has read its clock.
+pub const POSTGRES: Precision = Precision { drift: DRIFT, stays: true, ..MEMORY };
 
 impl Precision {
     /// The same behind a near cache, which counts the age of an outcome from before it asked.

@@ -164,7 +164,7 @@ async fn rule_38_a_record_that_cannot_be_read_is_not_executed(store: AnyStore) {
         match &store {
             // It keeps values, not bytes.
             AnyStore::Memory(_) => faulty.fault(Operation::Begin, Fault::Fails(kind)),
-            AnyStore::Redis(..) => store.overwritten(if later { 0xE2 } else { b'{' }),
+            _ => store.overwritten(if later { 0xE2 } else { b'{' }),
         }
         for ask in [keyed("k"), keyed("k").body("other")] {
             let refused = app.send(ask).await;

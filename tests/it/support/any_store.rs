@@ -7,8 +7,10 @@ use rand::RngExt as _;
 use redis::Value;
 use tower_idempotency::MemoryStore;
 use tower_idempotency::protocol::{Attempt, Claim, FenceToken, Outcome, Ran, Reply, Slot};
-use tower_idempotency::store::{Error, RedisStore, Seen, Store};
+use tower_idempotency::store::postgres::tokio_postgres::Row;
+use tower_idempotency::store::{Error, PostgresStore, RedisStore, Seen, Store};
 
+use super::postgres::PostgresServer;
 use super::redis::RedisServer;
 
 /// A fresh store that nobody else uses.
@@ -16,6 +18,14 @@ use super::redis::RedisServer;
 pub enum AnyStore {
     Memory(Arc<MemoryStore>),
     Redis(Arc<RedisStore>, Namespace),
+    Postgres(Arc<PostgresStore>, Table),
+}
+
+/// The table of a store, and the server on which it is.
+#[derive(Clone, Debug)]
+pub struct Table {
+    name: String,
+    server: &'static PostgresServer,
 }
 
 /// What the keys of a store begin with, and the servers on which they are.
@@ -54,6 +64,14 @@ impl AnyStore {
         Self::at(&cluster.url(), cluster.nodes.iter().collect())
     }
 
+    /// On the server that all tests share.
+    pub fn postgres() -> Self {
+        let server = super::postgres::shared();
+        let name = format!("rules_{:016x}", rand::rng().random::<u64>());
+        let store = server.store_at(&server.url(), &name);
+        Self::Postgres(Arc::new(store), Table { name, server })
+    }
+
     fn at(url: &str, servers: Vec<&'static RedisServer>) -> Self {
         let prefix = format!("rules-{:016x}", rand::rng().random::<u64>());
         let store = RedisStore::connect(url).expect("a valid address").prefix(&prefix);
@@ -65,12 +83,19 @@ impl AnyStore {
         match self {
             Self::Memory(store) => store.len(),
             Self::Redis(..) => self.raw().len() / 2,
+            Self::Postgres(_, table) => table.query("SELECT slot").len(),
         }
     }
 
     /// Everything that a server keeps, as it keeps it: each key, each value.
     pub fn raw(&self) -> Vec<Vec<u8>> {
         let mut raw = Vec::new();
+        if let Self::Postgres(_, table) = self {
+            let all = "SELECT slot, nonce, fingerprint, form, coalesce(outcome, '')";
+            for row in table.query(all) {
+                raw.extend((0..row.len()).map(|column| row.get::<_, Vec<u8>>(column)));
+            }
+        }
         for (server, key) in self.keys() {
             let Ok(Value::BulkString(value)) = server.command(&[b"GET", &key]) else {
                 panic!("there is no such record any more")
@@ -82,6 +107,9 @@ impl AnyStore {
 
     /// Overwrites the first byte of all that a server keeps; memory keeps no bytes.
     pub fn overwritten(&self, first: u8) {
+        if let Self::Postgres(_, Table { name, server }) = self {
+            server.query(&format!("UPDATE {name} SET form = set_byte(form, 0, {first})"));
+        }
         for (server, key) in self.keys() {
             server.command(&[b"SETRANGE", &key, b"0", &[first]]).expect("it is overwritten");
         }
@@ -89,6 +117,9 @@ impl AnyStore {
 
     /// Deletes all records that a server keeps.
     pub fn emptied(&self) {
+        if let Self::Postgres(_, Table { name, server }) = self {
+            server.query(&format!("TRUNCATE {name}"));
+        }
         for (server, key) in self.keys() {
             server.command(&[b"DEL", &key]).expect("it is deleted");
         }
@@ -113,6 +144,12 @@ impl AnyStore {
     }
 }
 
+impl Table {
+    fn query(&self, select: &str) -> Vec<Row> {
+        self.server.query(&format!("{select} FROM {}", self.name))
+    }
+}
+
 /// Runs tests with a store as their argument on every store, in a module for each.
 macro_rules! on_every_store {
     ($($test:ident),+ $(,)?) => {
@@ -122,16 +159,17 @@ macro_rules! on_every_store {
                 super::$test(crate::support::any_store::AnyStore::memory()).await;
             })+
         }
-        $crate::support::any_store::on_redis!(redis: $($test),+);
-        $crate::support::any_store::on_redis!(valkey: $($test),+);
-        $crate::support::any_store::on_redis!(sentinel: $($test),+);
-        $crate::support::any_store::on_redis!(cluster: $($test),+);
+        $crate::support::any_store::on_server!(postgres: $($test),+);
+        $crate::support::any_store::on_server!(redis: $($test),+);
+        $crate::support::any_store::on_server!(valkey: $($test),+);
+        $crate::support::any_store::on_server!(sentinel: $($test),+);
+        $crate::support::any_store::on_server!(cluster: $($test),+);
     };
 }
 pub(crate) use on_every_store;
 
-/// The same on one kind of Redis.
-macro_rules! on_redis {
+/// The same on servers of one kind.
+macro_rules! on_server {
     ($kind:ident: $($test:ident),+) => {
         mod $kind {
             $(#[tokio::test]
@@ -141,13 +179,14 @@ macro_rules! on_redis {
         }
     };
 }
-pub(crate) use on_redis;
+pub(crate) use on_server;
 
 macro_rules! call {
     ($store:ident.$verb:ident($($argument:expr),*)) => {
         match $store {
             AnyStore::Memory(store) => store.$verb($($argument),*).await,
             AnyStore::Redis(store, _) => store.$verb($($argument),*).await,
+            AnyStore::Postgres(store, _) => store.$verb($($argument),*).await,
         }
     };
 }

@@ -7,14 +7,14 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Starts a program, says its process id, and kills it when standard input ends: when the test says
+/// Starts a program, says its process id, and ends it when standard input ends: when the test says
 /// so, or when the test process is gone. A signal from the terminal ends the test process alone.
 const KILL: &str = r#"
 trap '' HUP INT QUIT TERM
 "$@" </dev/null >/dev/null 2>&1 &
 echo $!
 cat >/dev/null
-kill -9 $! 2>/dev/null
+kill -"$STOP" $! 2>/dev/null
 wait $! 2>/dev/null
 if [ -n "$REMOVE" ]; then rm -rf "$REMOVE"; fi
 "#;
@@ -29,10 +29,20 @@ pub struct Supervised {
 impl Supervised {
     /// Starts a program; when it ends, so does the folder `remove`.
     pub fn start(program: impl IntoIterator<Item: AsRef<OsStr>>, remove: Option<&Path>) -> Self {
+        Self::start_to_be_stopped_by("KILL", program, remove)
+    }
+
+    /// The same where the program is to be told its end by this signal.
+    pub fn start_to_be_stopped_by(
+        signal: &str,
+        program: impl IntoIterator<Item: AsRef<OsStr>>,
+        remove: Option<&Path>,
+    ) -> Self {
         let mut supervisor = Command::new("sh")
             .args(["-c", KILL, "sh"])
             .args(program)
             .env("REMOVE", remove.unwrap_or(Path::new("")))
+            .env("STOP", signal)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,0 +1,5 @@
+SELECT clock.now, clock.seen, done.fence, done.attempt, done.reclaimed,
+    found.phase, found.expires, found.moment, found.fence, found.attempt,
+    found.nonce, found.fingerprint, found.form, found.outcome, found.waited,
+    CASE WHEN done.waited THEN pg_notify('{channel}', encode($2, 'hex')) IS NULL END
+FROM clock LEFT JOIN done ON true LEFT JOIN found ON done.fence IS NULL
