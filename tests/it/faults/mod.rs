@@ -11,5 +11,6 @@ mod exhausted;
 mod frozen;
 mod logs;
 mod lost_reply;
+mod postgres;
 mod store_down;
 mod waiting;

@@ -92,19 +92,26 @@ impl PostgresWire {
     }
 
     async fn requests(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
-        let mut buffer = Vec::new();
+        let (mut buffer, mut call) = (Vec::new(), Vec::new());
         let mut begun = false;
         while from.read_buf(&mut buffer).await.is_ok_and(|read| read > 0) {
             while let Some(message) = take(&mut buffer, begun) {
-                // A simple query, or the end of an extended one; not what a connection begins with.
-                if begun && matches!(message[0], b'Q' | b'S') {
-                    let number = self.count(|traffic| &mut traffic.calls);
-                    self.stop_at(number, Point::Request).await;
+                let kind = if std::mem::replace(&mut begun, true) { message[0] } else { 0 };
+                call.extend(message);
+                match kind {
+                    // A simple query, or the end of an extended one.
+                    b'Q' | b'S' => {
+                        let number = self.count(|traffic| &mut traffic.calls);
+                        self.stop_at(number, Point::Request).await;
+                    }
+                    // The parts of an extended one go together.
+                    b'P' | b'B' | b'D' | b'E' | b'C' => continue,
+                    _ => {}
                 }
-                begun = true;
-                if to.write_all(&message).await.is_err() {
+                if to.write_all(&call).await.is_err() {
                     return;
                 }
+                call.clear();
             }
         }
     }
