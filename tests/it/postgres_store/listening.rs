@@ -80,14 +80,19 @@ async fn who_waits_in_the_same_process_needs_no_notification() {
     let store = PostgresStore::new(pool).table(&table()).expect("a name");
     store.migrate().await.expect("migrated");
     let store = Arc::new(store);
-    let claim = start(&store).await;
-    let watch = watch(&store, &claim);
-    // By now it looks only about once a second.
-    tokio::time::sleep(Duration::from_millis(1600)).await;
-    let ended = SystemClock.monotonic();
-    complete(&store, &claim, "done").await;
-    assert!(is_completed(&end(watch).await));
-    assert!(SystemClock.monotonic() - ended < AT_ONCE / 4);
+    let mut watches = Vec::new();
+    for _ in 0..5 {
+        let claim = start(&store).await;
+        watches.push((watch(&store, &claim), claim));
+    }
+    // By now they look only about once a second.
+    tokio::time::sleep(Duration::from_millis(1700)).await;
+    for (watch, claim) in watches {
+        let ended = SystemClock.monotonic();
+        complete(&store, &claim, "done").await;
+        assert!(is_completed(&end(watch).await));
+        assert!(SystemClock.monotonic() - ended < AT_ONCE / 4);
+    }
 }
 
 #[tokio::test]

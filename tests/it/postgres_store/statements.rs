@@ -1,5 +1,9 @@
 //! What the verbs cost: round trips, locks, transactions, log, and where a record is written.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
 use tower_idempotency::protocol::{Attempt, Fingerprint, Found, Nonce, Ran, Reply, Scheme};
 use tower_idempotency::store::{Effect, ErrorKind, Store};
 
@@ -136,26 +140,35 @@ const STRICT: &str = "ALTER ROLE postgres SET default_transaction_isolation = 's
     ALTER ROLE postgres SET synchronous_commit = 'off';";
 
 #[tokio::test]
-async fn w23_claims_succeed_where_the_default_is_serializable() {
-    let server = PostgresServer::start(Version::Packaged, &[]);
+async fn w23_claims_fail_nobody_where_the_default_is_serializable() {
+    let server = quiet();
     server.query(STRICT);
-    let store = server.store();
+    let client = server.client().await;
+    let connections = NonZeroU32::new(20).expect("twenty");
+    let store = Arc::new(server.store().connections(connections));
     let slots: Vec<_> = (0..20).map(|_| slot()).collect();
-    let mut claims = tokio::task::JoinSet::new();
-    let store = std::sync::Arc::new(store);
+    let mut claims = JoinSet::new();
     for &slot in slots.iter().cycle().take(400) {
-        let store = std::sync::Arc::clone(&store);
+        let store = Arc::clone(&store);
         claims.spawn(async move { store.begin(&attempt(slot), WITHIN).await });
     }
     let replies = claims.join_all().await;
     let started = replies.iter().filter(|reply| matches!(reply, Ok(Reply::Started(_)))).count();
     let busy = replies.iter().filter(|reply| is_busy(reply)).count();
     assert_eq!((started, busy), (20, 380), "{replies:?}");
+    // They tell what they did when they end.
+    drop(store);
+    let ended = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'";
+    while number(&client, ended).await > 1 {
+        tokio::time::sleep(A_MOMENT).await;
+    }
+    let failed = "SELECT xact_rollback FROM pg_stat_database WHERE datname = 'postgres'";
+    assert_eq!(number(&client, failed).await, 0);
 }
 
 #[tokio::test]
 async fn the_sessions_of_the_store_are_set_up_and_those_of_others_are_not() {
-    let server = PostgresServer::start(Version::Packaged, &[]);
+    let server = quiet();
     server.query(STRICT);
     let store = server.store();
     warm_up(&store).await;
