@@ -65,7 +65,7 @@
 //! Not guaranteed: exactly-once effects, which need the record and the effect in one transaction;
 //! anything after the retention; anything that the store forgets ([`MemoryStore`] forgets when the
 //! process ends; Redis forgets what it had not yet copied when a replica takes over, unless its store
-//! has a `durability`).
+//! has a `durability`; so does PostgreSQL without a synchronous replica).
 //! [`RunningClaim`] gives a handler what it needs to close the rest of the gap: an ordered
 //! [fence token](RunningClaim::fence) and [derived keys](RunningClaim::derived_key).
 //!
@@ -77,6 +77,7 @@
 //! | `conformance` | no | the store contract as a suite of tests, for stores of your own |
 //! | `json` | no | fingerprints of canonical JSON |
 //! | `near-cache` | no | a cache in front of a store, so that a storm of replays costs the store nothing |
+//! | `postgres` | no | the PostgreSQL store |
 //! | `redis` | no | the Redis store, on one server |
 //! | `redis-sentinel` | no | the same on the master that Sentinels name |
 //! | `redis-cluster` | no | the same on a Cluster |
@@ -110,9 +111,11 @@ pub use crate::protocol::{Guarantee, IdempotencyKey, InvalidKey, KeySyntax, Secr
 pub use crate::store::MemoryStore;
 #[cfg(feature = "near-cache")]
 pub use crate::store::NearCache;
+#[cfg(feature = "postgres")]
+pub use crate::store::PostgresStore;
 #[cfg(feature = "redis")]
 pub use crate::store::RedisStore;
 
-#[cfg(all(doctest, feature = "axum", feature = "redis"))]
+#[cfg(all(doctest, feature = "axum", feature = "postgres", feature = "redis"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,10 +1,10 @@
 //! What may fail at which point of a request, what is promised then, by what means, and the test that
 //! shows it.
 //!
-//! The points are numbered W1 to W32; gaps are points of stores that do not exist yet. Every
+//! The points are numbered W1 to W32; gaps are points of parts that do not exist yet. Every
 //! statement ends with the tests that make the failure happen and would fail if it were not true:
 //! with real processes that are killed (`SIGKILL`) or frozen (`SIGSTOP`), real sockets, a real Redis,
-//! Valkey, Sentinel or Cluster. `scripts/test` runs them all; `cargo test --all-features --test it w05`
+//! Valkey, Sentinel, Cluster or PostgreSQL. `scripts/test` runs them all; `cargo test --all-features --test it w05`
 //! runs those of one point. [How the whole is searched](#how-the-whole-is-searched) says what looks for
 //! failures that nobody has thought of.
 //!
@@ -168,6 +168,40 @@
 //!   (`faults::clocks::w17_a_store_whose_clock_jumps_back_keeps_leases_for_longer_and_loses_nothing`)
 //! - Fence tokens of a key grow all the same: a token is larger than the one before, and no less than the
 //!   time. (`faults::clocks::w17_tokens_of_a_key_grow_although_the_clock_of_the_store_jumps_back`)
+//!
+//! # On PostgreSQL
+//!
+//! W1 to W4 and W6 to W9 end as above. (`faults::postgres::w01_a_crash_before_begin_is_sent_leaves_nothing`,
+//! `faults::postgres::w02_a_crash_after_begin_is_unknown_at_most_once_and_run_later_at_least_once`,
+//! `faults::postgres::w03_a_crash_after_the_effect_never_runs_twice_at_most_once_and_again_at_least_once`,
+//! `faults::postgres::w04_a_crash_after_complete_is_replayed`,
+//! `faults::postgres::w06_a_begin_whose_reply_is_lost_recognises_its_own_claim`,
+//! `faults::postgres::w07_a_begin_that_a_frozen_postgres_reads_too_late_claims_nothing`,
+//! `faults::postgres::w08_a_complete_whose_reply_is_lost_is_complete`,
+//! `faults::postgres::w09_an_answer_that_a_frozen_or_killed_postgres_cannot_take_is_stored_later`)
+//!
+//! **W12, W21, a fail-over.**
+//! - The store follows it, and a replica decides nothing. Claims that the new primary had not received are
+//!   lost, unless commits wait for a replica (`synchronous_standby_names`): that is not tested.
+//!   (`postgres_store::outages::w12_a_store_follows_a_fail_over`,
+//!   `postgres_store::outages::w21_a_replica_decides_nothing`)
+//!
+//! **W23, the database's default is `SERIALIZABLE`.**
+//! - No claim fails for it: the store sets its own isolation level.
+//!   (`postgres_store::statements::w23_claims_fail_nobody_where_the_default_is_serializable`,
+//!   `postgres_store::pooler::w23_claims_pass_a_pooler_where_the_default_is_serializable`)
+//!
+//! **W24, two claims of one key meet.**
+//! - The second looks again.
+//!   (`postgres_store::races::w24_a_claim_that_finds_nothing_and_comes_second_looks_again`)
+//!
+//! **W26, there are more claims than connections.**
+//! - They are refused; running work is renewed and stored on connections of its own.
+//!   (`postgres_store::pools::w26_a_storm_of_claims_keeps_no_running_work_from_its_renewal_and_its_end`)
+//!
+//! **W31, a purge meets a claim.**
+//! - The claim starts and stays.
+//!   (`postgres_store::purge::w31_claims_of_expired_slots_and_a_purge_meet_and_none_is_lost`)
 //!
 //! # Crowds and deployments
 //!

@@ -1,6 +1,6 @@
-//! The contract on every store of this crate: in memory, on Redis, Valkey, Sentinel and Cluster, on
-//! PostgreSQL; and
-//! through every decorator: behind a pointer, behind a cache, where replies are lost, in a namespace.
+//! The contract on every store of this crate: in memory, on Redis, Valkey, Sentinel and Cluster, on two
+//! versions of PostgreSQL; and through every decorator: behind a pointer, behind a cache, where replies
+//! are lost, in a namespace.
 
 #![allow(unreachable_pub, reason = "nothing outside reaches into a test binary")]
 
