@@ -206,7 +206,7 @@
 //! # Crowds and deployments
 //!
 //! **W26, new claims hold the connection that they wait on.**
-//! - They are refused; what runs is renewed and stored meanwhile, on another connection.
+//! - They are refused, and what runs is renewed and stored meanwhile.
 //!   (`faults::exhausted::w26_claims_that_wait_for_a_replica_do_not_hold_up_who_runs`)
 //!
 //! **W27, a crowd retries one key, on several servers, and the first of them dies or freezes.**
