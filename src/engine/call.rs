@@ -82,3 +82,33 @@ impl fmt::Display for Chain<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Fails(&'static str, Option<Box<Self>>);
+
+    impl fmt::Display for Fails {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl error::Error for Fails {
+        fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+            self.1.as_deref().map(|cause| -> &(dyn error::Error + 'static) { cause })
+        }
+    }
+
+    #[test]
+    fn a_chain_of_errors_says_each_cause_once() {
+        let root = Fails("no route", None);
+        let says_it_too = Fails("not connected: no route", Some(Box::new(root)));
+        let error = Fails("the call failed", Some(Box::new(says_it_too)));
+        assert_eq!(Chain(&error).to_string(), "the call failed: not connected: no route");
+    }
+}

@@ -87,3 +87,28 @@ impl Drop for TenantRoom {
 fn lock(counts: &Mutex<HashMap<Arc<str>, usize>>) -> MutexGuard<'_, HashMap<Arc<str>, usize>> {
     counts.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leaves_makes_room_for_one_and_a_tenant_of_which_nothing_runs_takes_no_memory() {
+        let rooms = Rooms::new(None, Some(2));
+        let counts = &rooms.tenants.as_ref().expect("a limit").running;
+        let (one, other) = (Arc::from("one"), Arc::from("other"));
+        for _ in 0..2 {
+            let [first, second] = [rooms.enter(&one), rooms.enter(&one)];
+            assert!(first.is_some() && second.is_some() && rooms.enter(&one).is_none());
+            let elsewhere = rooms.enter(&other);
+            assert!(elsewhere.is_some());
+            drop(first);
+            let third = rooms.enter(&one);
+            assert!(third.is_some() && rooms.enter(&one).is_none());
+            drop((second, third));
+            assert_eq!(lock(counts).len(), 1);
+            drop(elsewhere);
+            assert_eq!(lock(counts).len(), 0);
+        }
+    }
+}

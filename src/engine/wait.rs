@@ -276,3 +276,6 @@ impl Aside {
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests;

@@ -13,5 +13,6 @@ mod redis_store;
 mod reliability_page;
 mod rules;
 mod support;
+mod texts;
 mod topology;
 mod values;

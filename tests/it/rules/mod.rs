@@ -1,5 +1,6 @@
 //! The rules, one by one, over real sockets and on every store.
 
+mod bodies;
 mod crowding;
 mod fingerprint;
 mod handler;
@@ -18,6 +19,7 @@ mod recovery;
 mod rivals;
 mod scope;
 mod store_failure;
+mod timing;
 mod tower;
 mod waiters;
 mod waiting;

@@ -25,4 +25,5 @@ pub mod resp;
 pub mod sentinel;
 pub mod supervisor;
 pub mod tls;
+pub mod virtual_time;
 pub mod wire;

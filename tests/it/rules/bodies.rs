@@ -1,0 +1,163 @@
+//! What the services inside and outside of the layer are told of bodies.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Full};
+use tower::{Layer as _, ServiceExt as _, service_fn};
+use tower_idempotency::layer::RequestBody;
+use tower_idempotency::{Policy, RunningClaim};
+
+use crate::support::any_store::AnyStore;
+use crate::support::app::layer_with;
+
+fn request(key: Option<&'static str>, body: Body) -> Request<Body> {
+    let mut request = Request::post("/").body(body).expect("a request");
+    if let Some(key) = key {
+        request.headers_mut().insert("idempotency-key", HeaderValue::from_static(key));
+    }
+    request
+}
+
+/// What the handler is told of the body of a request.
+async fn told(key: Option<&'static str>, body: Body) -> (bool, Option<u64>, String) {
+    let (tell, mut hear) = tokio::sync::mpsc::unbounded_channel();
+    let handler = service_fn(move |request: Request<RequestBody<Body>>| {
+        let body = request.into_body();
+        let told = (body.is_end_stream(), body.size_hint().exact(), format!("{body:?}"));
+        tell.send(told).expect("somebody hears");
+        async { Ok::<_, Infallible>(Response::new(Body::empty())) }
+    });
+    let layer = layer_with(&AnyStore::memory(), Policy::new());
+    layer.layer(handler).oneshot(request(key, body)).await.expect("an answer");
+    hear.recv().await.expect("the handler ran")
+}
+
+#[tokio::test]
+async fn a_handler_is_told_how_long_a_request_is_and_whether_it_is_empty() {
+    for (key, kind) in [(None, "Original"), (Some("k"), "Whole")] {
+        let text = format!("RequestBody({kind})");
+        assert_eq!(told(key, Body::empty()).await, (true, Some(0), text.clone()));
+        assert_eq!(told(key, Body::from("four")).await, (false, Some(4), text));
+    }
+}
+
+/// A body that says how much more of it there is, at least and at most.
+struct Sized(Vec<&'static str>, (u64, u64));
+
+impl http_body::Body for Sized {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = self.0.pop();
+        Poll::Ready(next.map(|data| Ok(Frame::data(Bytes::from_static(data.as_bytes())))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = SizeHint::new();
+        hint.set_upper(self.1.1);
+        hint.set_lower(self.1.0);
+        hint
+    }
+}
+
+#[tokio::test]
+async fn a_response_too_large_to_keep_is_as_long_as_what_was_read_and_what_is_left() {
+    let policy = Policy::new().response_limit(5);
+    let handler = service_fn(|_: Request<RequestBody<Body>>| async {
+        Ok::<_, Infallible>(Response::new(Sized(vec!["last", "more", "four"], (3, 100))))
+    });
+    let layer = layer_with(&AnyStore::memory(), policy);
+    let answer = layer.layer(handler).oneshot(request(Some("k"), Body::empty())).await;
+    let body = answer.expect("an answer").into_body();
+    let hint = body.size_hint();
+    // Eight were read.
+    assert_eq!((hint.lower(), hint.upper()), (11, Some(108)));
+    assert_eq!(format!("{body:?}"), "ResponseBody(Resumed)");
+    assert_eq!(body.collect().await.expect("a whole body").to_bytes(), "fourmorelast");
+}
+
+#[tokio::test]
+async fn a_response_that_is_kept_is_whole_and_one_without_a_key_the_handlers_own() {
+    let handler = service_fn(|_: Request<RequestBody<Body>>| async {
+        Ok::<_, Infallible>(Response::new(Body::from("four")))
+    });
+    let layer = layer_with(&AnyStore::memory(), Policy::new());
+    for (key, kind) in [(Some("k"), "Whole"), (None, "Original")] {
+        let answer = layer.layer(handler).oneshot(request(key, Body::empty())).await;
+        let body = answer.expect("an answer").into_body();
+        assert_eq!(format!("{body:?}"), format!("ResponseBody({kind})"));
+        assert_eq!((body.is_end_stream(), body.size_hint().exact()), (false, Some(4)));
+    }
+}
+
+/// Whether a response of four octets with a trailer of nine is kept within this limit.
+async fn is_kept(limit: usize) -> bool {
+    let handler = service_fn(|_: Request<RequestBody<Body>>| async {
+        let mut trailers = HeaderMap::new();
+        trailers.append("x-sum", HeaderValue::from_static("1234"));
+        let body = Full::new(Bytes::from_static(b"four"));
+        Ok::<_, Infallible>(Response::new(body.with_trailers(async { Some(Ok(trailers)) })))
+    });
+    let layer = layer_with(&AnyStore::memory(), Policy::new().response_limit(limit));
+    let service = layer.layer(handler);
+    let ask = || service.clone().oneshot(request(Some("k"), Body::empty()));
+    let first = ask().await.expect("an answer").into_body().collect().await.expect("a whole body");
+    assert_eq!(first.trailers().expect("trailers")["x-sum"], "1234");
+    ask().await.expect("an answer").status() == 200
+}
+
+#[tokio::test]
+async fn rule_29_trailers_count_with_their_names_for_the_limit_of_a_response() {
+    assert!(is_kept(13).await);
+    assert!(!is_kept(12).await);
+}
+
+#[tokio::test]
+async fn rule_29_a_slow_response_is_sent_with_what_was_read_of_it() {
+    let handler = service_fn(|_: Request<RequestBody<Body>>| async {
+        let rest = stream::once(async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            "rest"
+        });
+        let items = stream::iter(["first"]).chain(rest).map(Ok::<_, Infallible>);
+        Ok::<_, Infallible>(Response::new(Body::from_stream(items)))
+    });
+    let policy = Policy::new().buffer_time(Duration::from_millis(1));
+    let service = layer_with(&AnyStore::memory(), policy).layer(handler);
+    let body = service.oneshot(request(Some("k"), Body::empty())).await.expect("an answer");
+    assert!(!body.body().is_end_stream());
+    assert_eq!(body.into_body().collect().await.expect("a whole body").to_bytes(), "firstrest");
+}
+
+#[tokio::test]
+async fn a_claim_and_the_layer_around_it_name_themselves_in_debug() {
+    let handler = service_fn(|request: Request<RequestBody<Body>>| async move {
+        let claim: &RunningClaim = request.extensions().get().expect("a claim");
+        let text = format!("{claim:?}");
+        Ok::<_, Infallible>(Response::new(Body::from(text)))
+    });
+    let layer = layer_with(&AnyStore::memory(), Policy::new());
+    let text = format!("{layer:?}");
+    for part in ["IdempotencyLayer {", "Engine {", "Tenant::single()", "Policy {"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let service = layer.layer("inner");
+    assert_eq!(format!("{service:?}"), "Idempotency { inner: \"inner\", .. }");
+    let answer = layer.layer(handler).oneshot(request(Some("k"), Body::empty()));
+    assert_eq!(format!("{answer:?}").split(' ').next(), Some("Oneshot"));
+    let answer = answer.await.expect("an answer").into_body().collect().await.expect("a body");
+    let text = String::from_utf8(answer.to_bytes().to_vec()).expect("a text");
+    assert!(text.starts_with("RunningClaim { slot: ") && text.contains("attempt: 1"), "{text}");
+}
