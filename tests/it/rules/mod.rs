@@ -15,6 +15,7 @@ mod large;
 mod lease;
 mod outcome;
 mod problem;
+mod rare;
 mod recovery;
 mod rivals;
 mod scope;
