@@ -188,7 +188,7 @@ async fn rule_22_a_claim_is_live_until_a_twentieth_before_its_lease_ends() {
 }
 
 /// A request that waits for a claim of another server.
-async fn waits(store: &FaultyStore, clock: VirtualClock, max: u64) -> JoinHandle<StatusCode> {
+fn waits(store: &FaultyStore, clock: VirtualClock, max: u64) -> JoinHandle<StatusCode> {
     let policy = Policy::new().in_flight(InFlight::wait(ms(max)));
     let answer = send(layer(store, clock).policy(policy), "k", ms(0), StatusCode::OK);
     tokio::spawn(async move { answer.await.expect("an answer").status() })
@@ -200,7 +200,7 @@ async fn rule_15_a_claim_is_watched_anew_every_15_seconds_and_not_begun_again() 
     let inner = memory(clock);
     let store = FaultyStore::new(&inner);
     drop(inner.claimed(attempt_of(&keyed("k"), ms(300_000))).await);
-    let answer = waits(&store, clock, 40_000).await;
+    let answer = waits(&store, clock, 40_000);
     let times = calls(&store, Operation::Watch, clock, 40_000).await;
     assert_eq!(times, [0, 15_000, 30_000]);
     assert_eq!(store.calls(Operation::Begin), 1);
@@ -220,7 +220,7 @@ async fn rule_15_a_store_that_cannot_be_watched_is_tried_after_pauses_that_doubl
         (ErrorKind::Refused, Operation::Begin, [0, 0, 0, 0, 20, 60, 140, 300, 620]),
     ] {
         store.fault(Operation::Watch, Fault::Fails(kind));
-        let answer = waits(&store, clock, 4000).await;
+        let answer = waits(&store, clock, 4000);
         let called = calls(&store, verb, clock, 4500).await;
         assert_eq!(called[..9], times);
         assert_eq!(answer.await.expect("an answer"), StatusCode::CONFLICT);
