@@ -96,12 +96,12 @@ fn pairs(history: &History, wrong: impl Fn(&Run, &Run) -> bool) -> Vec<String> {
 }
 
 fn no_crossing(history: &History) -> Vec<String> {
-    let runs: BTreeMap<_, _> =
-        history.runs.iter().map(|run| ((run.pid, run.execution), &run.name)).collect();
+    // The system gives the number of a process that has ended to another one after a while.
+    let runs: BTreeSet<_> =
+        history.runs.iter().map(|run| (run.pid, run.execution, &run.name)).collect();
     let crosses = |request: &&Request| {
         let own = run_of(request)
-            .and_then(|run| runs.get(&run))
-            .is_some_and(|name| **name == request.name);
+            .is_some_and(|(pid, execution)| runs.contains(&(pid, execution, &request.name)));
         request.meaning() == Meaning::Done && !own
     };
     history.requests.iter().filter(crosses).map(|request| format!("{request:?}")).collect()
