@@ -105,8 +105,10 @@ mod within;
 pub use crate::engine::{Abandoned, Rejection, RunningClaim, Verdict};
 pub use crate::layer::{
     Drain, FingerprintPolicy, IdempotencyLayer, InFlight, InvalidConfig, Policy, Problems,
-    Recovery, Required, Scope, StoreFailure, Tenant, Unresolved,
+    Recovery, Required, Scope, SerializationFailure, StoreFailure, Tenant, Unresolved,
 };
+#[cfg(feature = "postgres")]
+pub use crate::layer::{IdempotentTx, NoTransaction};
 pub use crate::protocol::{Guarantee, IdempotencyKey, InvalidKey, KeySyntax, Secret};
 pub use crate::store::MemoryStore;
 #[cfg(feature = "near-cache")]

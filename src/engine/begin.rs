@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::abandoned::Lapsed;
 use super::admission::{Admission, Admitted, Asking, Refused, unable};
 use super::call::Call;
+use super::joint::Joint;
 use super::recovery::{Question, Recovered};
 use super::running::{self, Proof};
 use super::{Answer, Engine, Held, Rejection, answer};
@@ -75,7 +76,12 @@ impl Engine {
         let lost_until = lost.then(|| self.clock.monotonic().saturating_add(self.store_timeout));
         let named = (asking.key.clone(), Arc::clone(asking.tenant));
         let claim = asking.attempt.clone().claim(grant);
-        Held::new(claim, asking.terms, named, proof, lost_until, &self.clock)
+        let retries = asking.terms.transaction_retries;
+        let joint = match (&self.transactions, proof) {
+            (Some(of), Proof::Claimed { .. }) => Some(Box::new(Joint::new(of.clone(), retries))),
+            _ => None,
+        };
+        Held::new(claim, asking.terms, named, proof, lost_until, joint, &self.clock)
     }
 
     /// Asks again where what was found was hashed in another way, has been abandoned and the

@@ -6,6 +6,7 @@ mod begin;
 mod call;
 #[cfg(all(test, shuttle))]
 mod interleavings;
+mod joint;
 mod lease;
 mod recovery;
 mod rejection;
@@ -14,6 +15,7 @@ mod run;
 mod running;
 mod settle;
 mod supervise;
+mod transaction;
 mod wait;
 mod watch;
 
@@ -27,6 +29,7 @@ use tokio_util::task::TaskTracker;
 pub use self::abandoned::Abandoned;
 pub(crate) use self::abandoned::{Finding, Recover};
 pub(crate) use self::admission::{Admission, Admitted, Asking};
+pub(crate) use self::joint::{Joint, Lent};
 use self::lease::Renewals;
 pub use self::rejection::Rejection;
 use self::room::Rooms;
@@ -38,7 +41,7 @@ use self::wait::Queues;
 pub(crate) use self::wait::{Place, Ticket, Turn, WaiterLimits};
 use crate::clock::Clock;
 use crate::protocol::{Fingerprint, Found, Guarantee, Outcome, Ran, Slot};
-use crate::store::BoxStore;
+use crate::store::{BoxStore, Store as _, Transactions};
 
 /// What a handler's answer says about the operation.
 ///
@@ -99,10 +102,13 @@ pub(crate) enum Settled {
     Unstored,
     /// Not the handler's answer: the claim was lost, or the store was.
     Instead(Answer),
+    /// None yet: the handler's transaction lost against others and was rolled back.
+    Again,
 }
 
 pub(crate) struct Engine {
     store: BoxStore,
+    transactions: Option<Transactions>,
     clock: Arc<dyn Clock>,
     store_timeout: Duration,
     renewals: Renewals,
@@ -138,6 +144,7 @@ impl Engine {
         Self {
             queues: Queues::new(limits.waiters, Arc::clone(&clock)),
             rooms: Rooms::new(limits.in_flight, limits.in_flight_per_tenant),
+            transactions: store.transactions(),
             store,
             clock,
             store_timeout,

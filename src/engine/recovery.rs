@@ -77,7 +77,7 @@ impl Engine {
                 let claim = attempt.claim(grant);
                 // Whoever else asks by then, nobody waits for it.
                 let terms = Terms { wait: None, ..asking.terms };
-                let held = Held::new(claim, terms, named, proof, None, &self.clock);
+                let held = Held::new(claim, terms, named, proof, None, None, &self.clock);
                 Ok(Question(held))
             }
             Ok(Reply::Found(Found::Completed { .. })) => Err(self.unknown(abandoned, lapsed).await),

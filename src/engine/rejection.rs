@@ -123,7 +123,7 @@ impl Rejection {
         Self::InProgress { retry_after: back_off.max(ONE_SECOND) }
     }
 
-    pub(super) const fn unavailable() -> Self {
+    pub(crate) const fn unavailable() -> Self {
         Self::StoreUnavailable { retry_after: ONE_SECOND }
     }
 

@@ -6,8 +6,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use super::joint::Joint;
 use crate::clock::Clock;
 use crate::protocol::{Claim, FenceToken, Guarantee, IdempotencyKey, Slot};
+use crate::store::Writes;
 
 /// What a policy says about running one operation.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +22,10 @@ pub(crate) struct Terms {
     pub(crate) wait: Option<Duration>,
     /// Whether a hook decides about abandoned claims.
     pub(crate) recovers: bool,
+    /// What becomes of the writes of a handler whose answer is an error for good.
+    pub(crate) refused_writes: Writes,
+    /// How often a handler runs again whose transaction lost against others.
+    pub(crate) transaction_retries: u32,
 }
 
 /// By what right a handler runs.
@@ -52,6 +58,8 @@ pub(crate) struct Held {
     tenant: Arc<str>,
     /// When the renewals look at it next; changed only under their lock.
     pub(super) due: AtomicU64,
+    /// Where the store can share a transaction with the handler.
+    pub(super) joint: Option<Box<Joint>>,
 }
 
 impl Held {
@@ -61,6 +69,7 @@ impl Held {
         (key, tenant): (IdempotencyKey, Arc<str>),
         proof: Proof,
         lost_until: Option<Duration>,
+        joint: Option<Box<Joint>>,
         clock: &Arc<dyn Clock>,
     ) -> Arc<Self> {
         let (Proof::Claimed { sent } | Proof::None { sent, .. }) = proof;
@@ -78,6 +87,7 @@ impl Held {
             key,
             tenant,
             due: AtomicU64::new(0),
+            joint,
         };
         if held.is_protected() {
             held.extended(sent);
@@ -93,6 +103,15 @@ impl Held {
         self.claim.grant().number
     }
 
+    /// What becomes of it without a definitive outcome: what a handler did in a transaction that was
+    /// never committed did not happen, so it runs again, whatever the policy says.
+    pub(crate) fn guarantee(&self) -> Guarantee {
+        match &self.joint {
+            Some(joint) if joint.is_joined() => Guarantee::AtLeastOnce,
+            _ => self.terms.guarantee,
+        }
+    }
+
     /// How long it has been running.
     pub(super) fn age(&self) -> Duration {
         self.clock.monotonic().saturating_sub(self.since)
@@ -100,6 +119,22 @@ impl Held {
 
     pub(super) const fn since(&self) -> Duration {
         self.since
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) const fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// The transaction that the handler may share with its record.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn joint(&self) -> Option<&Joint> {
+        self.joint.as_deref()
+    }
+
+    /// How long a copy of its `begin` may still land, if one may.
+    pub(super) fn begin_may_land_for(&self, now: Duration) -> Option<Duration> {
+        self.lost_until.and_then(|at| at.checked_sub(now)).filter(|left| !left.is_zero())
     }
 
     /// When the call was sent that last claimed or renewed it, on the local clock; the lease runs
@@ -112,7 +147,7 @@ impl Held {
     }
 
     /// Whether there is a claim at all. It may have been lost since.
-    pub(super) const fn is_protected(&self) -> bool {
+    pub(crate) const fn is_protected(&self) -> bool {
         matches!(self.proof, Proof::Claimed { .. })
     }
 

@@ -21,6 +21,11 @@ impl Engine {
         conclusion: &Conclusion,
         ticket: &mut Ticket,
     ) -> Settled {
+        if let Some(joint) = &held.joint
+            && let Some(settled) = self.settle_jointly(joint, held, conclusion, ticket).await
+        {
+            return settled;
+        }
         if let Proof::None { recorded, .. } = held.proof {
             // Those who wait here would only run unprotected as well.
             announce(ticket.take(), held, conclusion);
@@ -38,8 +43,9 @@ impl Engine {
             }
             return Settled::Answer;
         }
-        let begin_may_land = held.lost_until.is_some_and(|at| self.clock.monotonic() < at);
-        if begin_may_land && matches!(conclusion, Conclusion::Free(_)) {
+        if matches!(conclusion, Conclusion::Free(_))
+            && held.begin_may_land_for(self.clock.monotonic()).is_some()
+        {
             self.settle_in_background(held, conclusion, ticket.take());
             return Settled::Answer;
         }
@@ -61,7 +67,7 @@ impl Engine {
     }
 
     /// The answer of a worker that lost its claim: the winner's (rule C6).
-    async fn instead(&self, held: &Held, found: Found, ticket: Ticket) -> Answer {
+    pub(super) async fn instead(&self, held: &Held, found: Found, ticket: Ticket) -> Answer {
         let awaited = match (&found, held.terms.wait) {
             (Found::Busy { fence, .. }, Some(max)) => {
                 self.await_outcome(held.claim.attempt(), *fence, max).await
@@ -84,7 +90,7 @@ impl Engine {
         ticket: Ticket,
     ) -> Settled {
         // At most once nobody else will run, unless a hook says so once the lease has lapsed.
-        let alone = held.terms.guarantee == Guarantee::AtMostOnce && !held.terms.recovers;
+        let alone = held.guarantee() == Guarantee::AtMostOnce && !held.terms.recovers;
         let safe = alone || held.is_live();
         let settled = match (conclusion, safe) {
             (Conclusion::Free(_), _) => Settled::Answer,
@@ -97,7 +103,7 @@ impl Engine {
         settled
     }
 
-    fn settle_in_background(
+    pub(super) fn settle_in_background(
         self: &Arc<Self>,
         held: &Arc<Held>,
         conclusion: &Conclusion,
@@ -115,7 +121,7 @@ impl Engine {
     /// Settles in the background: in short steps until the lease would lapse, or for a lease where
     /// there is none, then once a lease until `max_run`.
     async fn settle_late(&self, held: &Held, conclusion: &Conclusion) {
-        if let Some(wait) = held.lost_until.and_then(|at| at.checked_sub(self.clock.monotonic())) {
+        if let Some(wait) = held.begin_may_land_for(self.clock.monotonic()) {
             tokio::time::sleep(wait).await;
         }
         let begun = self.clock.monotonic();
@@ -190,7 +196,7 @@ impl Engine {
         }
     }
 
-    async fn release(&self, attempt: &Attempt, ran: Ran) -> Call {
+    pub(super) async fn release(&self, attempt: &Attempt, ran: Ran) -> Call {
         // Twice the lease or four time-outs: longer than any deadline of this attempt's calls.
         let tombstone = attempt.lease.saturating_mul(2).max(self.store_timeout.saturating_mul(4));
         self.repeat(Operation::Release, self.store_timeout, |within| {
@@ -201,7 +207,7 @@ impl Engine {
 }
 
 /// Gives those who wait the outcome that the record has now. A freed key has none: the next asks.
-fn announce(ticket: Ticket, held: &Held, conclusion: &Conclusion) {
+pub(super) fn announce(ticket: Ticket, held: &Held, conclusion: &Conclusion) {
     if let Conclusion::Keep(outcome) = conclusion {
         let answer = Answer::Replay(outcome.clone(), Duration::ZERO);
         ticket.announce(&answer, &held.claim.attempt().fingerprint);

@@ -27,7 +27,7 @@ pub(super) fn poll_frame<B: Body<Data = Bytes>>(
 }
 
 /// A body that is in memory as a whole.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Whole {
     data: Bytes,
     /// Rare, and large where it is not behind a pointer.

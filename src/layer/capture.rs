@@ -14,6 +14,7 @@ use super::headers::STATUS;
 use super::policy::Policy;
 use super::replay::is_empty;
 use crate::engine::Conclusion;
+use crate::protocol::Guarantee;
 use crate::within::within;
 
 /// A handler's response: what to conclude from it, and what to send.
@@ -40,14 +41,19 @@ pub(super) struct Unread<B> {
 }
 
 /// Decides by the head of a handler's response what a record keeps of it.
-pub(super) fn sort<B>(mut response: Response<B>, policy: &Policy, marker: &HeaderName) -> Sorted<B>
+pub(super) fn sort<B>(
+    mut response: Response<B>,
+    guarantee: Guarantee,
+    policy: &Policy,
+    marker: &HeaderName,
+) -> Sorted<B>
 where
     B: Body<Data = Bytes>,
 {
     response.headers_mut().remove(marker);
     response.headers_mut().remove(STATUS);
     let verdict = policy.verdict_of(&response);
-    if let Some(ran) = verdict.frees(policy.guarantee) {
+    if let Some(ran) = verdict.frees(guarantee) {
         // Nothing of it will be stored, so it need not be read.
         let response = response.map(ResponseBody::original);
         return Sorted::Captured(Captured { conclusion: Conclusion::Free(ran), response });

@@ -154,6 +154,8 @@ mod fingerprint;
 mod frames;
 mod future;
 mod headers;
+#[cfg(feature = "postgres")]
+mod idempotent_tx;
 mod invalid_config;
 #[expect(clippy::module_inception, reason = "the tower-http shape: layer, service, future, body")]
 mod layer;
@@ -168,6 +170,7 @@ mod run;
 mod service;
 mod shared;
 mod tenant;
+mod transaction;
 
 pub use self::body::{RequestBody, ResponseBody};
 pub use self::config::Builder;
@@ -175,6 +178,8 @@ pub use self::config::Builder;
 pub use self::extract::MissingClaim;
 pub use self::fingerprint::FingerprintPolicy;
 pub use self::future::ResponseFuture;
+#[cfg(feature = "postgres")]
+pub use self::idempotent_tx::{IdempotentTx, NoTransaction};
 pub use self::invalid_config::InvalidConfig;
 pub use self::layer::{Drain, IdempotencyLayer};
 pub use self::options::{InFlight, Required, Scope, StoreFailure};
@@ -183,3 +188,4 @@ pub use self::problem::Problems;
 pub use self::recovery::Recovery;
 pub use self::service::Idempotency;
 pub use self::tenant::{Tenant, Unresolved};
+pub use self::transaction::SerializationFailure;

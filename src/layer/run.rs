@@ -14,7 +14,8 @@ use super::headers::STATUS;
 use super::policy::Policy;
 use super::service::{Arrived, Ready};
 use super::shared::Shared;
-use crate::engine::{Admitted, Conclusion, Rejection, Run, RunningClaim, Settled, Verdict};
+use super::transaction::SerializationFailure;
+use crate::engine::{Admitted, Conclusion, Held, Rejection, Run, RunningClaim, Settled, Verdict};
 use crate::protocol::{Fields, Outcome, Ran};
 
 /// How the inner service ended, if it did.
@@ -26,13 +27,37 @@ enum Answered<R, E> {
     Response(Captured<R>),
     NotReady(E),
     Failed,
+    /// Nobody wants to know: it runs again.
+    Again,
 }
 
-/// Runs the handler under its claim, stores what came of it, then answers.
+/// Runs the handler under its claim, again where its transaction has lost against others and the
+/// policy says so, stores what came of it, then answers.
 pub(super) async fn run<S, B, R>(
     mut ready: Box<Ready<S>>,
     admitted: &mut Admitted,
 ) -> Result<Response<ResponseBody<R>>, S::Error>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone,
+    R: Body<Data = Bytes>,
+{
+    loop {
+        let again = (ready.arrived.policy.transaction_retries > 0).then(|| ready.clone());
+        match run_once(ready, admitted).await {
+            Ended::Answered(answer) => return answer,
+            Ended::Again => ready = again.expect("without retries there is no other run"),
+        }
+    }
+}
+
+/// What a run has led to.
+enum Ended<R, E> {
+    Answered(Result<Response<ResponseBody<R>>, E>),
+    /// Nothing: its transaction is rolled back, and it has to run again.
+    Again,
+}
+
+async fn run_once<S, B, R>(mut ready: Box<Ready<S>>, admitted: &mut Admitted) -> Ended<R, S::Error>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<R>>,
     R: Body<Data = Bytes>,
@@ -50,7 +75,10 @@ where
         parts.extensions.insert(RunningClaim(Arc::clone(held)));
         let request = Request::from_parts(parts, RequestBody::whole(content));
         let Ok(response) = inner.call(request).await else { return Answered::Failed };
-        let mut unread = match sort(response, &policy, &shared.marker) {
+        if SerializationFailure::is_in(&response) && shared.engine.may_try_again(held).await {
+            return Answered::Again;
+        }
+        let mut unread = match sort(response, held.guarantee(), &policy, &shared.marker) {
             Sorted::Captured(captured) => return Answered::Response(captured),
             Sorted::Unread(unread) => unread,
         };
@@ -61,22 +89,27 @@ where
     };
     let engine = &shared.engine;
     let ran = engine.run(held, ticket, work.instrument(span)).await;
+    if let Run::Finished(Answered::Again) = ran {
+        return Ended::Again;
+    }
     room.leave();
-    let (conclusion, answer) = conclude(ran, called.into_inner(), &shared, &policy);
-    match engine.settle(held, &conclusion, ticket).await {
+    let (conclusion, answer) = conclude(ran, called.into_inner(), held, &shared, &policy);
+    Ended::Answered(match engine.settle(held, &conclusion, ticket).await {
         Settled::Answer => answer,
         Settled::Unstored => answer.map(|mut response| {
             response.headers_mut().insert(STATUS, HeaderValue::from_static("unstored"));
             response
         }),
         Settled::Instead(answer) => Ok(shared.answer(held.slot(), answer).map(ResponseBody::whole)),
-    }
+        Settled::Again => return Ended::Again,
+    })
 }
 
 /// What becomes of the slot, and what the first client is told.
 fn conclude<R, E>(
     ran: Run<Answered<R, E>>,
     called: bool,
+    held: &Held,
     shared: &Shared,
     policy: &Policy,
 ) -> (Conclusion, Result<Response<ResponseBody<R>>, E>) {
@@ -85,13 +118,13 @@ fn conclude<R, E>(
             return (conclusion, Ok(response));
         }
         Run::Finished(Answered::NotReady(error)) => return (Conclusion::Free(Ran::No), Err(error)),
-        Run::Finished(Answered::Failed) => {}
+        Run::Finished(Answered::Failed | Answered::Again) => {}
         Run::Panicked => tracing::error!("the handler panicked"),
         Run::Stopped => tracing::error!("the handler exceeded max_run"),
     }
     // An inner service that never became ready has not executed anything.
     let verdict = if called { Verdict::Ambiguous } else { Verdict::NotExecuted };
-    let freed = verdict.frees(policy.guarantee);
+    let freed = verdict.frees(held.guarantee());
     let rejection = Rejection::HandlerFailed { retryable: freed.is_some() };
     let problem = shared.problems.response(&rejection);
     let conclusion = freed.map_or_else(|| keep_problem(shared, policy, &problem), Conclusion::Free);

@@ -105,7 +105,7 @@ async fn protect<S, B, R>(
     supervision: Supervision,
 ) -> Result<Response<ResponseBody<R>>, S::Error>
 where
-    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Send,
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send,
     S::Future: Send,
     S::Error: Send,
     B: Body<Data = Bytes> + Send,
@@ -121,6 +121,7 @@ where
 }
 
 /// A keyed request on its way through the layer.
+#[derive(Clone)]
 pub(super) struct Arrived {
     pub(super) shared: Arc<Shared>,
     pub(super) policy: Arc<Policy>,
@@ -132,6 +133,7 @@ pub(super) struct Arrived {
 }
 
 /// A keyed request, and who would handle it.
+#[derive(Clone)]
 pub(super) struct Ready<S> {
     pub(super) arrived: Arrived,
     pub(super) inner: S,

@@ -3,7 +3,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
-use super::{Error, MemoryStore, Seen, Store};
+use super::{Error, MemoryStore, Seen, Store, Transactions};
 use crate::protocol::{Attempt, Claim, FenceToken, Outcome, Ran, Reply, Slot};
 
 type Answer<'a, T = Reply> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -87,6 +87,7 @@ trait ErasedStore: Send + Sync + fmt::Debug {
         retention: Duration,
         within: Duration,
     ) -> Answer<'a>;
+    fn transactions(&self) -> Option<Transactions>;
 }
 
 impl<S: Store> ErasedStore for S {
@@ -128,6 +129,9 @@ impl<S: Store> ErasedStore for S {
         within: Duration,
     ) -> Answer<'a> {
         Box::pin(Store::resolve(self, slot, fence, outcome, retention, within))
+    }
+    fn transactions(&self) -> Option<Transactions> {
+        Store::transactions(self)
     }
 }
 
@@ -196,6 +200,12 @@ impl Store for BoxStore {
             Kind::Other(store) => {
                 ErasedStore::resolve(&**store, slot, fence, outcome, retention, within).await
             }
+        }
+    }
+    fn transactions(&self) -> Option<Transactions> {
+        match &self.0 {
+            Kind::Memory(store) => Store::transactions(store),
+            Kind::Other(store) => ErasedStore::transactions(&**store),
         }
     }
 }

@@ -83,6 +83,8 @@ pub enum Operation {
     Migrate,
     /// The deletion of what has expired.
     Purge,
+    /// A transaction that a handler shares with its record.
+    Commit,
 }
 
 impl Error {
@@ -176,6 +178,7 @@ impl fmt::Display for Operation {
             Self::Verify => "verify",
             Self::Migrate => "migrate",
             Self::Purge => "purge",
+            Self::Commit => "commit",
         })
     }
 }

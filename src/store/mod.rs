@@ -97,6 +97,7 @@ mod records;
 pub mod redis;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod server_clock;
+mod transaction;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod watch;
 
@@ -113,6 +114,8 @@ pub use self::poll::poll;
 pub use self::postgres::PostgresStore;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
+pub(crate) use self::transaction::{Transaction, Uncommitted};
+pub use self::transaction::{Transactions, Writes};
 use crate::protocol::{
     Attempt, Claim, FenceToken, InvalidRecord, Outcome, Phase, Ran, Record, Reply, Slot, Timestamp,
 };
@@ -191,6 +194,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         retention: Duration,
         within: Duration,
     ) -> impl Future<Output = Result<Reply, Error>> + Send;
+
+    /// What this store has for handlers that write in one transaction with their outcome; nothing,
+    /// unless it is a database. A store around another one passes on what that has.
+    fn transactions(&self) -> Option<Transactions> {
+        None
+    }
 }
 
 /// What a slot held at one moment of the store's clock.
@@ -269,5 +278,8 @@ impl<S: Store> Store for std::sync::Arc<S> {
         within: Duration,
     ) -> Result<Reply, Error> {
         (**self).resolve(slot, fence, outcome, retention, within).await
+    }
+    fn transactions(&self) -> Option<Transactions> {
+        (**self).transactions()
     }
 }

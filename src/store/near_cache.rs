@@ -5,7 +5,7 @@ use std::time::Duration;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use super::{Error, Seen, Store};
+use super::{Error, Seen, Store, Transactions};
 use crate::clock::{Clock, SystemClock};
 use crate::protocol::{Attempt, Claim, FenceToken, Fingerprint, Found, Outcome, Ran, Reply, Slot};
 
@@ -217,6 +217,10 @@ impl<S: Store> Store for NearCache<S> {
         let reply = self.store.resolve(slot, fence, outcome, retention, within).await;
         self.forget(&slot);
         reply
+    }
+
+    fn transactions(&self) -> Option<Transactions> {
+        self.store.transactions()
     }
 }
 

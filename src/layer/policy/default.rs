@@ -6,6 +6,7 @@ use http::Method;
 use super::super::headers::StoredHeaders;
 use super::{FingerprintPolicy, InFlight, Policy, Required, Scope, StoreFailure};
 use crate::protocol::{Guarantee, KeySyntax};
+use crate::store::Writes;
 
 impl Default for Policy {
     fn default() -> Self {
@@ -43,6 +44,8 @@ impl Default for Policy {
             .map(str::to_owned)
             .into(),
             stored_headers: StoredHeaders::default(),
+            refused_writes: Writes::Undo,
+            transaction_retries: 0,
         }
     }
 }

@@ -14,6 +14,7 @@ use super::options::{InFlight, Required, Scope, StoreFailure};
 use super::recovery::{Hook, Recovery};
 use crate::engine::{Abandoned, Terms, Verdict};
 use crate::protocol::{Guarantee, KeySyntax, TakeOver};
+use crate::store::Writes;
 
 /// Everything that can differ from route to route. The policy of a route replaces that of the layer
 /// whole; it inherits nothing.
@@ -52,6 +53,8 @@ pub struct Policy {
     pub(super) buffer_time: Duration,
     pub(super) stream_types: Arc<[String]>,
     pub(super) stored_headers: StoredHeaders,
+    refused_writes: Writes,
+    pub(super) transaction_retries: u32,
 }
 
 type Accepts = dyn Fn(&str) -> bool + Send + Sync;
@@ -115,6 +118,14 @@ impl Policy {
         /// How long a response body may take before it is sent as it comes and leaves a tombstone;
         /// the default is 5 seconds.
         buffer_time: Duration;
+        /// What becomes of what a handler wrote in the transaction that it was lent when its answer
+        /// is definitive and an error, a 4xx for the most part; the default is to undo it. The answer
+        /// is stored either way.
+        refused_writes: Writes;
+        /// How often a handler runs again, within its claim, because its transaction lost against
+        /// others (a serialization failure or a deadlock); the default is never. What it does outside
+        /// of its transaction, it does again.
+        transaction_retries: u32;
     }
 
     /// The protected methods; the default is POST and PATCH. Safe methods cannot be protected.
@@ -237,6 +248,8 @@ impl Policy {
             run_unprotected: self.store_failure == StoreFailure::RunUnprotected,
             wait: self.in_flight.max_wait(),
             recovers: self.recover.is_some(),
+            refused_writes: self.refused_writes,
+            transaction_retries: self.transaction_retries,
         }
     }
 

@@ -2,7 +2,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use deadpool_postgres::tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use deadpool_postgres::tokio_postgres::{self, Config, NoTls, Socket};
+use deadpool_postgres::tokio_postgres::{self, Config, IsolationLevel, NoTls, Socket};
 use deadpool_postgres::{Manager, Pool};
 
 use super::PostgresStore;
@@ -24,11 +24,18 @@ pub(super) struct Settings {
     /// Whether between here and the server is a pooler that hands out its connections by the
     /// transaction.
     pub(super) pooler: bool,
+    /// Of the transactions that handlers are lent.
+    pub(super) isolation: IsolationLevel,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { table: Table::default(), connections: 5, pooler: false }
+        Self {
+            table: Table::default(),
+            connections: 5,
+            pooler: false,
+            isolation: IsolationLevel::ReadCommitted,
+        }
     }
 }
 
@@ -115,6 +122,18 @@ impl PostgresStore {
     #[must_use]
     pub fn behind_pooler(self) -> Self {
         let settings = Settings { pooler: true, ..self.source.settings.clone() };
+        self.with(settings)
+    }
+
+    /// How far the transactions that handlers are lent are apart from others; `READ COMMITTED`
+    /// otherwise, whatever the server's default is.
+    ///
+    /// Above that, a transaction fails that is committed after its claim was renewed, a third of the
+    /// lease after its first statement, as it fails when others have written what it wrote:
+    /// [`Policy::transaction_retries`](crate::Policy::transaction_retries).
+    #[must_use]
+    pub fn isolation(self, isolation: IsolationLevel) -> Self {
+        let settings = Settings { isolation, ..self.source.settings.clone() };
         self.with(settings)
     }
 

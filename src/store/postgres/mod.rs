@@ -59,6 +59,7 @@ mod purge;
 mod row;
 mod statements;
 mod table;
+mod transaction;
 mod watch;
 
 use std::fmt;
@@ -77,9 +78,10 @@ use self::connection::lane::Lane;
 use self::row::{Answer, Hidden, count, form, signed, span};
 use self::statements::Verb as Statement;
 pub use self::table::InvalidTable;
+pub(crate) use self::transaction::{Lender, NotBegun, Shared};
 use self::watch::Watches;
 use super::records::{classify, content, unnumbered};
-use super::{Error, Operation, Seen, Store};
+use super::{Error, Operation, Seen, Store, Transactions};
 use crate::protocol::{
     Attempt, Claim, FenceToken, Found, Outcome, Ran, Reply, Slot, TakeOver, Verb,
 };
@@ -285,6 +287,10 @@ impl Store for PostgresStore {
             (signed(fence.number()), content(outcome), span(retention));
         let arguments: [&(dyn ToSql + Sync); 3] = [&number, &Hidden(&content), &retention];
         self.end(&call, Statement::Resolve, &slot, verb, &arguments).await
+    }
+
+    fn transactions(&self) -> Option<Transactions> {
+        Some(self.lender())
     }
 }
 

@@ -67,13 +67,23 @@ impl Verb {
 pub(super) struct Statements {
     verbs: [String; Verb::ALL.len()],
     pub(super) purge: String,
+    /// Marks the record of a claim whose handler works in a transaction.
+    pub(super) join: String,
+    /// Completes such a record, in that transaction.
+    pub(super) commit: String,
 }
 
 impl Statements {
     pub(super) fn new(table: &Table) -> Self {
         let (head, tail) = (include_str!("sql/head.sql"), include_str!("sql/tail.sql"));
         let verb = |verb: Verb| filled(&[head, verb.text(), tail].concat(), table);
-        Self { verbs: Verb::ALL.map(verb), purge: filled(include_str!("sql/purge.sql"), table) }
+        let filled = |text| filled(text, table);
+        Self {
+            verbs: Verb::ALL.map(verb),
+            purge: filled(include_str!("sql/purge.sql")),
+            join: filled(include_str!("sql/join.sql")),
+            commit: filled(include_str!("sql/commit.sql")),
+        }
     }
 
     pub(super) fn of(&self, verb: Verb) -> &str {

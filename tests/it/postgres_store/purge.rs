@@ -51,7 +51,7 @@ async fn a_table_of_many_blocks_is_purged_to_its_end() {
     let store = shared().store_at(&shared().url(), &name);
     shared().query(&format!(
         "INSERT INTO {name} SELECT sha256(n::text::bytea), n % 2 * 9000000000000000, 0, 1, 1, 2,
-            false, '\\x00', '\\x00', '\\x00', repeat('x', 500)::bytea FROM generate_series(1, 5000) n"
+            false, false, '\\x00', '\\x00', '\\x00', repeat('x', 500)::bytea FROM generate_series(1, 5000) n"
     ));
     assert_eq!(store.purge().await.expect("purge"), 2500);
     assert_eq!(rows(shared(), &name), 2500);

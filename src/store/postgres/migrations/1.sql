@@ -11,6 +11,7 @@ CREATE TABLE IF NOT EXISTS idempotency_records (
     attempt integer NOT NULL,      -- the number of the attempt
     phase smallint NOT NULL,       -- 1 in progress, 2 completed, 3 released
     waited boolean NOT NULL,       -- somebody listens for the end of this claim
+    transactional boolean NOT NULL DEFAULT false, -- in progress: nothing of it counts that is not committed
     nonce bytea NOT NULL,          -- whose claim it is: 16 bytes, random
     fingerprint bytea NOT NULL,    -- what the request was: 32 bytes, a hash
     form bytea NOT NULL,           -- the version of the record, and how the fingerprint was made

@@ -8,6 +8,7 @@ taken AS (
         moment = clock.now + $3,
         expires = clock.now + $4,
         waited = false,
+        transactional = false,
         nonce = $5,
         fingerprint = $6,
         form = $7,
@@ -16,6 +17,7 @@ taken AS (
     WHERE {unchanged} AND (
         NOT found.live
         OR r.phase = 3 AND r.nonce <> $5
+        OR r.phase = 1 AND r.nonce <> $5 AND r.moment <= clock.now AND r.transactional
         OR r.phase = 1 AND r.nonce <> $5 AND r.moment <= clock.now AND r.fingerprint = $6
             AND (r.attempt < $8 OR r.fence = $9)
     )

@@ -8,5 +8,6 @@ done AS (
         outcome = $4
     FROM clock, found
     WHERE {unchanged} AND found.live AND r.phase = 1 AND r.fence = $3 AND r.moment <= clock.now
+        AND NOT r.transactional
     RETURNING r.fence, r.attempt, false AS reclaimed, r.waited
 )

@@ -1,0 +1,209 @@
+use std::any::Any;
+use std::fmt;
+use std::ops::Deref;
+
+use deadpool_postgres::Client;
+
+use super::transaction::SerializationFailure;
+use crate::engine::{Joint, Lent, RunningClaim};
+use crate::store::postgres::tokio_postgres::Error as PostgresError;
+use crate::store::postgres::tokio_postgres::error::SqlState;
+use crate::store::postgres::{Lender, NotBegun, Shared};
+use crate::store::{Effect, Error, ErrorKind, Operation, Transaction};
+
+/// A transaction in which what the handler writes is committed together with the outcome of its
+/// request, or not at all: its effects in that database happen exactly once.
+///
+/// It is the handler's own use of PostgreSQL, on a connection of the pool that the
+/// [`PostgresStore`](crate::PostgresStore) of the layer was made of. With the `axum` feature it is an
+/// extractor. The layer ends the transaction when the response is there:
+///
+/// - 2xx and 3xx: the outcome is stored in it and it is committed; then the client is answered.
+/// - 4xx, where it is [definitive](crate::Verdict): what the handler wrote is undone, unless
+///   [`Policy::refused_writes`](crate::Policy::refused_writes) says otherwise, and the outcome is stored
+///   and committed.
+/// - An ambiguous answer, a panic, a lost connection, the end of the process: it is rolled back, and a
+///   retry runs as if nothing had happened, under either guarantee. So a retry is never told
+///   `outcome-unknown`, and an abandoned claim is taken over.
+///
+/// If another worker has the claim by then, it is rolled back too, and the client gets the other's
+/// answer. If the answer to the commit is lost, the client is told nothing before it is certain whether
+/// it was committed.
+///
+/// ```
+/// use axum::http::StatusCode;
+/// use tower_idempotency::IdempotentTx;
+///
+/// async fn charge(tx: IdempotentTx, amount: String) -> Result<StatusCode, StatusCode> {
+///     tx.execute("INSERT INTO charges (amount) VALUES ($1::text::numeric)", &[&amount])
+///         .await
+///         .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+///     Ok(StatusCode::CREATED)
+/// }
+/// # let _ = charge;
+/// ```
+///
+/// # What to mind
+/// - Do not end the transaction yourself with `COMMIT` or `ROLLBACK`. Savepoints are fine.
+/// - It has to be dropped by the time the response body has ended. A transaction that somebody has
+///   kept is never committed; the client gets a 500 `handler-failed`, and a retry runs.
+/// - What the handler does elsewhere does not belong to it: give other services
+///   [derived keys](RunningClaim::derived_key).
+/// - A handler that does nothing in it for almost a lease is ended by the server, since others have to
+///   wait for what it has locked (`idle_in_transaction_session_timeout`).
+/// - It is begun when the handler takes it, after the record has been marked in a commit of its own.
+pub struct IdempotentTx {
+    claim: RunningClaim,
+    /// There until it is dropped.
+    shared: Option<Box<Shared>>,
+}
+
+/// Why a handler has no [`IdempotentTx`]. As a response it says that nothing was executed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum NoTransaction {
+    /// The request is not protected: it has no key, its route has no layer, or it runs unprotected
+    /// while the store is down.
+    Unclaimed,
+    /// The store of the layer is no [`PostgresStore`](crate::PostgresStore).
+    NoDatabase,
+    /// The transaction is in use already, or its handler has ended.
+    InUse,
+    /// Another worker owns the key by now.
+    ClaimLost,
+    /// The database cannot be used.
+    Unavailable(Error),
+}
+
+impl IdempotentTx {
+    /// The transaction of this claim: begun, or the one that was begun before and is not in use.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn begin(claim: &RunningClaim) -> Result<Self, NoTransaction> {
+        let held = &claim.0;
+        let joint = held.joint().ok_or_else(|| match held.is_protected() {
+            true => NoTransaction::NoDatabase,
+            false => NoTransaction::Unclaimed,
+        })?;
+        let mut tx = Self { claim: claim.clone(), shared: None };
+        match joint.lend().map_err(|_| NoTransaction::InUse)? {
+            Lent::New => {
+                // From here on `tx` gives back what was lent, also if this is not waited for.
+                tx.shared = Some(Box::new(begin(joint, claim).await?));
+                joint.join();
+            }
+            Lent::Again(shared) => {
+                let ours: &dyn Any = &*shared;
+                if !ours.is::<Shared>() {
+                    joint.give_back(Some(shared));
+                    return Err(NoTransaction::InUse);
+                }
+                let shared: Box<dyn Any> = shared;
+                tx.shared = shared.downcast().ok();
+            }
+        }
+        Ok(tx)
+    }
+}
+
+async fn begin(joint: &Joint, claim: &RunningClaim) -> Result<Shared, NoTransaction> {
+    let lender = joint.transactions.of::<Lender>().ok_or(NoTransaction::NoDatabase)?;
+    let claim = claim.0.claim();
+    match tokio::time::timeout(claim.attempt().lease, lender.begin(claim)).await {
+        Ok(Ok(shared)) => Ok(shared),
+        Ok(Err(NotBegun::Lost)) => Err(NoTransaction::ClaimLost),
+        Ok(Err(NotBegun::Failed(error))) => Err(NoTransaction::Unavailable(error)),
+        Err(_) => {
+            let error = Error::new(ErrorKind::TimedOut, Operation::Commit, Effect::None);
+            Err(NoTransaction::Unavailable(error))
+        }
+    }
+}
+
+impl Deref for IdempotentTx {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.shared.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for IdempotentTx {
+    fn drop(&mut self) {
+        if let Some(joint) = self.claim.0.joint() {
+            let shared = self.shared.take().map(|shared| -> Box<dyn Transaction> { shared });
+            joint.give_back(shared);
+        }
+    }
+}
+
+impl fmt::Debug for IdempotentTx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdempotentTx").field("claim", &self.claim).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for NoTransaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unclaimed => "the request is not protected, so it has no transaction",
+            Self::NoDatabase => "the store of the layer has no transactions: use a PostgresStore",
+            Self::InUse => "the transaction of this request is in use, or its handler has ended",
+            Self::ClaimLost => "another worker owns the key by now",
+            Self::Unavailable(_) => "the database cannot be used",
+        })
+    }
+}
+
+impl std::error::Error for NoTransaction {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unavailable(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl SerializationFailure {
+    /// Whether this is what an error says: a serialization failure or a deadlock.
+    #[must_use]
+    pub fn of(error: &PostgresError) -> Option<Self> {
+        let lost_a_race = [&SqlState::T_R_SERIALIZATION_FAILURE, &SqlState::T_R_DEADLOCK_DETECTED];
+        error.code().is_some_and(|code| lost_a_race.contains(&code)).then_some(Self)
+    }
+}
+
+#[cfg(feature = "axum")]
+mod extract {
+    use axum::extract::FromRequestParts;
+    use axum::response::{IntoResponse, Response};
+    use http::request::Parts;
+
+    use super::super::problem::Problems;
+    use super::{IdempotentTx, NoTransaction, RunningClaim};
+    use crate::engine::{Rejection, Verdict};
+
+    impl<S: Sync> FromRequestParts<S> for IdempotentTx {
+        type Rejection = NoTransaction;
+
+        async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoTransaction> {
+            let claim = parts.extensions.get::<RunningClaim>().cloned();
+            Self::begin(&claim.ok_or(NoTransaction::Unclaimed)?).await
+        }
+    }
+
+    impl IntoResponse for NoTransaction {
+        fn into_response(self) -> Response {
+            tracing::error!(error = %self, "the handler has no transaction");
+            let rejection = match self {
+                Self::Unclaimed => Rejection::KeyMissing,
+                Self::NoDatabase | Self::InUse => Rejection::HandlerFailed { retryable: false },
+                Self::ClaimLost | Self::Unavailable(_) => Rejection::unavailable(),
+            };
+            let mut response = Problems::new().response(&rejection).map(axum::body::Body::from);
+            response.extensions_mut().insert(Verdict::NotExecuted);
+            response
+        }
+    }
+}

@@ -1,0 +1,16 @@
+-- Stores the outcome in the transaction of its handler; where the claim is lost, nothing of that may be
+-- committed, so the statement fails. $1 slot, $2 nonce, $3 fence, $4 outcome, $5 retention
+WITH kept AS (
+    UPDATE {records} SET
+        phase = 2,
+        moment = {now},
+        expires = {now} + $5,
+        outcome = $4
+    WHERE slot = $1 AND nonce = $2 AND fence = $3 AND phase = 1
+    RETURNING waited
+)
+SELECT CASE
+    -- There is no such setting.
+    WHEN NOT EXISTS (SELECT FROM kept) THEN current_setting('tower_idempotency.claim_lost') IS NULL
+    WHEN (SELECT waited FROM kept) THEN pg_notify('{channel}', encode($1, 'hex')) IS NULL
+END

@@ -1,0 +1,216 @@
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::tokio_postgres::IsolationLevel;
+use deadpool_postgres::tokio_postgres::types::{ToSql, Type};
+use deadpool_postgres::{Client, Object, PoolError};
+use futures_util::future::join3;
+
+use super::PostgresStore;
+use super::connection::Source;
+use super::error::{Cure, Failure};
+use super::row::{Hidden, signed, span};
+use crate::protocol::{Claim, Outcome, Slot};
+use crate::store::records::content;
+use crate::store::watch::board::Board;
+use crate::store::{
+    Effect, Error, ErrorKind, Operation, Transaction, Transactions, Uncommitted, Writes,
+};
+
+/// Lends handlers transactions on connections of the caller's pool.
+pub(crate) struct Lender {
+    source: Arc<Source>,
+    board: Arc<Board>,
+}
+
+/// A connection with a transaction that a handler and its record share. Unless it has ended, the
+/// connection is closed when this is dropped, which rolls it back.
+pub(crate) struct Shared {
+    client: Option<Client>,
+    lender: Arc<Lender>,
+}
+
+/// Why there is no transaction.
+pub(crate) enum NotBegun {
+    /// The claim is somebody else's by now.
+    Lost,
+    Failed(Error),
+}
+
+/// Where a transaction goes back to if its handler has refused the request.
+const SAVEPOINT: &str = "SAVEPOINT tower_idempotency";
+
+impl PostgresStore {
+    pub(super) fn lender(&self) -> Transactions {
+        let (source, board) = (Arc::clone(&self.source), Arc::clone(&self.watches.board));
+        Transactions::new(Lender { source, board })
+    }
+}
+
+impl Lender {
+    /// Begins a transaction, after the record of the claim says that what is not committed did not
+    /// happen.
+    pub(crate) async fn begin(self: Arc<Self>, claim: &Claim) -> Result<Shared, NotBegun> {
+        let pool = &self.source.pool;
+        let client =
+            Some(pool.get().await.map_err(|error| NotBegun::Failed(no_connection(error)))?);
+        let shared = Shared { client, lender: Arc::clone(&self) };
+        let attempt = claim.attempt();
+        let (nonce, slot) = (Hidden(attempt.nonce.as_bytes()), Hidden(attempt.slot.as_bytes()));
+        let fence = signed(claim.grant().fence.number());
+        let join = &self.source.statements.join;
+        let arguments: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&slot, Type::BYTEA), (&nonce, Type::BYTEA), (&fence, Type::INT8)];
+        let begin = begin(self.source.settings.isolation, attempt.lease);
+        // In one round trip: each is sent as soon as it is polled.
+        let (opened, joined, begun) = join3(
+            shared.batch_execute(JOIN),
+            shared.execute_typed(join, &arguments),
+            shared.batch_execute(&begin),
+        )
+        .await;
+        let joined = opened.and(joined).and_then(|rows| begun.map(|()| rows));
+        match joined {
+            Ok(0) => Err(NotBegun::Lost),
+            Ok(_) => Ok(shared),
+            Err(error) => Err(NotBegun::Failed(failed(&error.into()))),
+        }
+    }
+}
+
+/// What is said before the record is marked: whatever the default is, it is one short transaction
+/// that is durable when it has ended.
+const JOIN: &str = "
+    BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+    SET LOCAL lock_timeout = '500ms';
+    SELECT set_config('synchronous_commit', 'on', true)
+        WHERE current_setting('synchronous_commit') = 'off';
+";
+
+/// Ends that, and begins the handler's. A worker that stands still in it for a lease is ended by the
+/// server, since others have to wait for what it has locked.
+fn begin(isolation: IsolationLevel, lease: Duration) -> String {
+    let level = match isolation {
+        IsolationLevel::Serializable => "SERIALIZABLE",
+        IsolationLevel::RepeatableRead => "REPEATABLE READ",
+        _ => "READ COMMITTED",
+    };
+    let idle = u64::try_from((lease - lease / 20).as_millis()).unwrap_or(u64::MAX);
+    let idle = idle.clamp(1, i32::MAX as u64);
+    let setting = "current_setting('idle_in_transaction_session_timeout')::interval";
+    format!(
+        "COMMIT;
+        BEGIN ISOLATION LEVEL {level} READ WRITE;
+        SELECT set_config('synchronous_commit', 'on', true)
+            WHERE current_setting('synchronous_commit') = 'off';
+        SELECT set_config('idle_in_transaction_session_timeout', '{idle}ms', true)
+            WHERE {setting} = '0' OR {setting} > '{idle} ms';
+        {SAVEPOINT}"
+    )
+}
+
+impl Shared {
+    /// Sends the end of the transaction in one round trip, and waits for it.
+    async fn end(&self, claim: &Claim, outcome: &Outcome, writes: Writes) -> Result<(), Failure> {
+        let attempt = claim.attempt();
+        let (nonce, slot) = (Hidden(attempt.nonce.as_bytes()), Hidden(attempt.slot.as_bytes()));
+        let fence = signed(claim.grant().fence.number());
+        let (content, retention) = (content(outcome), span(attempt.retention));
+        let content = Hidden(&content);
+        let arguments: [(&(dyn ToSql + Sync), Type); 5] = [
+            (&slot, Type::BYTEA),
+            (&nonce, Type::BYTEA),
+            (&fence, Type::INT8),
+            (&content, Type::BYTEA),
+            (&retention, Type::INT8),
+        ];
+        let savepoint = match writes {
+            Writes::Keep => "RELEASE SAVEPOINT tower_idempotency",
+            Writes::Undo => "ROLLBACK TO SAVEPOINT tower_idempotency",
+        };
+        // What follows a statement that fails is not carried out, and `COMMIT` rolls back then.
+        let (returned, stored, committed) = join3(
+            self.batch_execute(savepoint),
+            self.query_typed(&self.lender.source.statements.commit, &arguments),
+            self.batch_execute("COMMIT"),
+        )
+        .await;
+        returned?;
+        stored?;
+        committed?;
+        Ok(())
+    }
+
+    /// The transaction has ended: the connection goes back to the pool.
+    fn give_back(mut self) {
+        drop(self.client.take());
+    }
+}
+
+impl Transaction for Shared {
+    fn commit<'a>(
+        self: Box<Self>,
+        claim: &'a Claim,
+        outcome: &'a Outcome,
+        writes: Writes,
+        within: Duration,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Uncommitted>> + Send + 'a>> {
+        Box::pin(async move {
+            match tokio::time::timeout(within, self.end(claim, outcome, writes)).await {
+                Ok(Ok(())) => {
+                    let slot: Slot = claim.attempt().slot;
+                    self.lender.board.wake(slot.as_bytes());
+                    self.give_back();
+                    Ok(())
+                }
+                Ok(Err(failure)) => {
+                    let lost_a_race = failure.cure() == Cure::Repeat;
+                    Err(Uncommitted { error: failed(&failure), lost_a_race })
+                }
+                Err(_) => {
+                    let error = Error::new(ErrorKind::TimedOut, Operation::Commit, Effect::Unknown);
+                    Err(Uncommitted { error, lost_a_race: false })
+                }
+            }
+        })
+    }
+
+    fn roll_back(self: Box<Self>, within: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            if let Ok(Ok(())) = tokio::time::timeout(within, self.batch_execute("ROLLBACK")).await {
+                self.give_back();
+            }
+        })
+    }
+}
+
+impl Deref for Shared {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.client.as_ref().expect("it is there until it is given back")
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            drop(Object::take(client));
+        }
+    }
+}
+
+fn no_connection(error: PoolError) -> Error {
+    match error {
+        PoolError::Backend(error) => failed(&error.into()),
+        error => {
+            Error::new(ErrorKind::TimedOut, Operation::Commit, Effect::None).with_source(error)
+        }
+    }
+}
+
+fn failed(failure: &Failure) -> Error {
+    Error::new(failure.kind(), Operation::Commit, failure.effect()).with_source(failure.cause())
+}
