@@ -103,6 +103,10 @@ fn of_server(error: &DbError) -> ErrorKind {
         "25" if *code == SqlState::READ_ONLY_SQL_TRANSACTION => ErrorKind::ReadOnly,
         "53" if *code == SqlState::DISK_FULL => ErrorKind::Full,
         "57" if *code == SqlState::QUERY_CANCELED => ErrorKind::TimedOut,
+        // The server ended a session that stood still, or took too long.
+        "25" if code.code().starts_with("25P0") && *code != SqlState::IN_FAILED_SQL_TRANSACTION => {
+            ErrorKind::NotReady
+        }
         // It lost a race; a lock is taken; no memory or no connection is left; it ends or starts.
         "40" | "53" | "55" | "57" => ErrorKind::NotReady,
         _ => ErrorKind::Refused,

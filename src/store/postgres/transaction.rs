@@ -89,8 +89,9 @@ const JOIN: &str = "
         WHERE current_setting('synchronous_commit') = 'off';
 ";
 
-/// Ends that, and begins the handler's. A worker that stands still in it for a lease is ended by the
-/// server, since others have to wait for what it has locked.
+/// Ends that, and begins the handler's. Others have to wait for what it has locked, so the server ends
+/// it if its worker stands still for a lease, and looks whether there is still one while a statement
+/// runs.
 fn begin(isolation: IsolationLevel, lease: Duration) -> String {
     let level = match isolation {
         IsolationLevel::Serializable => "SERIALIZABLE",
@@ -99,6 +100,7 @@ fn begin(isolation: IsolationLevel, lease: Duration) -> String {
     };
     let idle = u64::try_from((lease - lease / 20).as_millis()).unwrap_or(u64::MAX);
     let idle = idle.clamp(1, i32::MAX as u64);
+    let look = (idle / 4).clamp(1, 1000);
     let setting = "current_setting('idle_in_transaction_session_timeout')::interval";
     format!(
         "COMMIT;
@@ -107,6 +109,9 @@ fn begin(isolation: IsolationLevel, lease: Duration) -> String {
             WHERE current_setting('synchronous_commit') = 'off';
         SELECT set_config('idle_in_transaction_session_timeout', '{idle}ms', true)
             WHERE {setting} = '0' OR {setting} > '{idle} ms';
+        SELECT set_config('client_connection_check_interval', '{look}ms', true)
+            WHERE current_setting('client_connection_check_interval') = '0'
+                AND version() LIKE '%linux%';
         {SAVEPOINT}"
     )
 }
