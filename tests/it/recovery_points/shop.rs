@@ -1,0 +1,215 @@
+//! An application that takes an order in three phases, and can be made to end between them.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use http::StatusCode;
+use tower_idempotency::store::PostgresStore;
+use tower_idempotency::store::postgres::tokio_postgres::Error;
+use tower_idempotency::{PhaseError, PhaseTx, Policy, RecoveryPoints};
+
+use crate::support::app::layer_with;
+use crate::support::http::{Answer, Ask, Server, post as ask};
+use crate::support::postgres::shared;
+
+/// What the handler does when it comes to a step.
+#[derive(Clone, Copy, Debug)]
+pub enum Act {
+    Answer(u16),
+    Panic,
+    /// It stands still until somebody wakes it up.
+    Stand,
+    /// The other service fails, and it says so.
+    Fail,
+}
+
+/// What all servers of an application share, and what other services have been asked for.
+#[derive(Debug)]
+pub struct Shop {
+    /// The records are in the table `records`, with this behind its name, and the orders likewise.
+    name: String,
+    url: String,
+    plan: Mutex<Option<(&'static str, Act)>>,
+    standing: Mutex<bool>,
+    awake: tokio::sync::Notify,
+    calls: Mutex<Vec<(String, String)>>,
+}
+
+impl Shop {
+    /// An application on the shared server.
+    pub fn new() -> Arc<Self> {
+        Self::at(shared().url())
+    }
+
+    /// The same through something that listens elsewhere.
+    pub fn at(url: String) -> Arc<Self> {
+        let name = format!("{:016x}", rand::random::<u64>());
+        drop(shared().store_at(&shared().url(), &format!("records_{name}")));
+        shared().query(&format!("CREATE TABLE orders_{name} (id serial, hold text);"));
+        let (plan, standing, calls) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { name, url, plan, standing, awake: tokio::sync::Notify::new(), calls })
+    }
+
+    /// The next time that a handler comes to this step, it does this.
+    pub fn plan(&self, step: &'static str, act: Act) {
+        *self.plan.lock().unwrap() = Some((step, act));
+    }
+
+    pub fn store(&self) -> PostgresStore {
+        let store = PostgresStore::connect(&self.url).expect("a valid address");
+        store.table(&format!("records_{}", self.name)).expect("a valid name")
+    }
+
+    /// A server of it.
+    pub async fn serve(self: &Arc<Self>, policy: Policy) -> Server {
+        self.serve_with(self.store(), policy).await
+    }
+
+    pub async fn serve_with(self: &Arc<Self>, store: PostgresStore, policy: Policy) -> Server {
+        let layer = layer_with(&Arc::new(store), policy);
+        let router = Router::new().route("/orders", post(order)).with_state(Arc::clone(self));
+        Server::start(router.layer(layer)).await
+    }
+
+    /// A server that dies when a handler of it comes to this step.
+    pub async fn crash(self: &Arc<Self>, step: &'static str, lease: Duration) {
+        self.plan(step, Act::Stand);
+        let mut dying = tokio::runtime::Builder::new_multi_thread();
+        let dying = dying.worker_threads(1).enable_all().build().expect("a runtime");
+        let shop = Arc::clone(self);
+        let server = dying.spawn(async move { shop.serve(Policy::new().lease(lease)).await });
+        let server = server.await.expect("it starts");
+        let _unanswered = dying.spawn(async move { server.send(request()).await });
+        self.stands().await;
+        dying.shutdown_background();
+        *self.standing.lock().unwrap() = false;
+    }
+
+    /// Waits until a handler stands still.
+    pub async fn stands(&self) {
+        crate::support::app::eventually(|| *self.standing.lock().unwrap()).await;
+    }
+
+    /// Lets it go on.
+    pub fn wake(&self) {
+        *self.standing.lock().unwrap() = false;
+        self.awake.notify_one();
+    }
+
+    /// The keys with which another service was asked for this.
+    pub fn calls(&self, service: &str) -> Vec<String> {
+        let calls = self.calls.lock().unwrap();
+        calls.iter().filter(|(name, _)| name == service).map(|(_, key)| key.clone()).collect()
+    }
+
+    pub fn orders(&self) -> i64 {
+        self.number("SELECT count(*) FROM orders")
+    }
+
+    /// How many bytes of results are saved.
+    pub fn saved(&self) -> i64 {
+        self.number("SELECT coalesce(sum(octet_length(points)), 0) FROM records")
+    }
+
+    /// What becomes of the record.
+    pub fn alter(&self, set: &str) {
+        shared().query(&self.named(&format!("UPDATE records SET {set};")));
+    }
+
+    /// A number from its tables.
+    pub fn number(&self, query: &str) -> i64 {
+        shared().query(&self.named(query))[0].get(0)
+    }
+
+    /// A query of its tables.
+    fn named(&self, query: &str) -> String {
+        ["records", "orders"].iter().fold(query.to_owned(), |query, table| {
+            query.replace(table, &format!("{table}_{}", self.name))
+        })
+    }
+
+    async fn step(&self, step: &str) -> Option<Act> {
+        let act = self.plan.lock().unwrap().take_if(|(planned, _)| *planned == step)?.1;
+        match act {
+            Act::Panic => panic!("as planned"),
+            Act::Stand => {
+                *self.standing.lock().unwrap() = true;
+                self.awake.notified().await;
+                None
+            }
+            Act::Answer(_) | Act::Fail => Some(act),
+        }
+    }
+
+    /// Another service: it notes the key, and answers with its own name.
+    async fn ask(&self, service: &str, key: String) -> Result<String, String> {
+        self.calls.lock().unwrap().push((service.to_owned(), key));
+        match self.step(service).await {
+            Some(Act::Fail) => Err(format!("{service} is down")),
+            _ => Ok(service.to_owned()),
+        }
+    }
+
+    async fn insert(&self, tx: PhaseTx, hold: &str) -> Result<i32, Error> {
+        let insert = self.named("INSERT INTO orders (hold) VALUES ($1) RETURNING id");
+        let id = tx.query_one(&insert, &[&hold]).await?.try_get(0)?;
+        self.step("insert").await;
+        Ok(id)
+    }
+}
+
+/// The steps of a handler between its phases.
+pub const STEPS: [&str; 4] = ["begun", "authorised", "written", "shipped"];
+
+async fn order(
+    mut points: RecoveryPoints,
+    State(shop): State<Arc<Shop>>,
+    _body: String,
+) -> Result<Response, PhaseError> {
+    let answered = |act| match act {
+        Some(Act::Answer(status)) => StatusCode::from_u16(status).ok(),
+        _ => None,
+    };
+    if let Some(status) = answered(shop.step("begun").await) {
+        return Ok(status.into_response());
+    }
+    let hold = points.call("authorise", async |key| shop.ask("authorise", key).await).await?;
+    if let Some(status) = answered(shop.step("authorised").await) {
+        return Ok(status.into_response());
+    }
+    let id = points.write("order", async |tx| shop.insert(tx, &hold).await).await?;
+    if let Some(status) = answered(shop.step("written").await) {
+        return Ok(status.into_response());
+    }
+    let parcel = points.call("ship", async |key| shop.ask("ship", key).await).await?;
+    if let Some(status) = answered(shop.step("shipped").await) {
+        return Ok(status.into_response());
+    }
+    Ok((StatusCode::CREATED, format!("{hold} {id} {parcel}")).into_response())
+}
+
+/// The order.
+pub fn request() -> Ask {
+    ask("/orders").key("k").body("two apples")
+}
+
+/// Another one with the same key.
+pub fn other_request() -> Ask {
+    ask("/orders").key("k").body("two pears")
+}
+
+/// Sends the order until it is not in progress any more.
+pub async fn settled(server: Server) -> Answer {
+    for _ in 0..500 {
+        let answer = server.send(request()).await;
+        if answer.status != 409 || answer.problem()["code"] != "in-progress" {
+            return answer;
+        }
+        crate::support::app::pause(20).await;
+    }
+    panic!("it is still in progress");
+}
