@@ -86,10 +86,11 @@ impl IdempotentTx {
             true => NoTransaction::NoDatabase,
             false => NoTransaction::Unclaimed,
         })?;
+        let lent = joint.lend().map_err(|_| NoTransaction::InUse)?;
+        // From here on `tx` gives back what was lent, also if this is not waited for.
         let mut tx = Self { claim: claim.clone(), shared: None };
-        match joint.lend().map_err(|_| NoTransaction::InUse)? {
+        match lent {
             Lent::New => {
-                // From here on `tx` gives back what was lent, also if this is not waited for.
                 tx.shared = Some(Box::new(begin(joint, claim).await?));
                 joint.join();
             }

@@ -126,7 +126,7 @@ impl Shop {
     }
 
     /// A query of its tables.
-    fn named(&self, query: &str) -> String {
+    pub fn named(&self, query: &str) -> String {
         ["records", "orders"].iter().fold(query.to_owned(), |query, table| {
             query.replace(table, &format!("{table}_{}", self.name))
         })
@@ -146,7 +146,7 @@ impl Shop {
     }
 
     /// Another service: it notes the key, and answers with its own name.
-    async fn ask(&self, service: &str, key: String) -> Result<String, String> {
+    pub async fn ask(&self, service: &str, key: String) -> Result<String, String> {
         self.calls.lock().unwrap().push((service.to_owned(), key));
         match self.step(service).await {
             Some(Act::Fail) => Err(format!("{service} is down")),
@@ -154,7 +154,7 @@ impl Shop {
         }
     }
 
-    async fn insert(&self, tx: PhaseTx, hold: &str) -> Result<i32, Error> {
+    pub async fn insert(&self, tx: PhaseTx, hold: &str) -> Result<i32, Error> {
         let insert = self.named("INSERT INTO orders (hold) VALUES ($1) RETURNING id");
         let id = tx.query_one(&insert, &[&hold]).await?.try_get(0)?;
         self.step("insert").await;
