@@ -1,6 +1,7 @@
 //! Handlers in phases, each of which is committed with its result, on a real PostgreSQL.
 
 mod guard;
+mod lost;
 mod phases;
 mod resume;
 mod shop;

@@ -15,6 +15,8 @@ use tower_idempotency::{PhaseError, PhaseTx, Policy, RecoveryPoints};
 use crate::support::app::layer_with;
 use crate::support::http::{Answer, Ask, Server, post as ask};
 use crate::support::postgres::shared;
+use crate::support::postgres_wire::PostgresWire;
+use crate::support::wire::{Loss, Point};
 
 /// What the handler does when it comes to a step.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +25,19 @@ pub enum Act {
     Panic,
     /// It stands still until somebody wakes it up.
     Stand,
+    /// The network does this to what it sends next.
+    Break(Break),
     /// The other service fails, and it says so.
     Fail,
+}
+
+/// What happens to a call to PostgreSQL that the handler is about to make.
+#[derive(Clone, Copy, Debug)]
+pub enum Break {
+    /// After this many others, the reply is lost.
+    Reply(usize, Loss),
+    /// After this many others, it never arrives, and nor does what is sent after it.
+    Request(usize),
 }
 
 /// What all servers of an application share, and what other services have been asked for.
@@ -33,6 +46,8 @@ pub struct Shop {
     /// The records are in the table `records`, with this behind its name, and the orders likewise.
     name: String,
     url: String,
+    /// What its servers reach PostgreSQL through, if that can break.
+    wire: Option<PostgresWire>,
     plan: Mutex<Option<(&'static str, Act)>>,
     standing: Mutex<bool>,
     awake: tokio::sync::Notify,
@@ -42,16 +57,17 @@ pub struct Shop {
 impl Shop {
     /// An application on the shared server.
     pub fn new() -> Arc<Self> {
-        Self::at(shared().url())
+        Self::behind(None)
     }
 
-    /// The same through something that listens elsewhere.
-    pub fn at(url: String) -> Arc<Self> {
+    /// The same where its servers reach PostgreSQL through this.
+    pub fn behind(wire: Option<PostgresWire>) -> Arc<Self> {
+        let url = wire.as_ref().map_or(shared().url(), |wire| shared().url_at(wire.port()));
         let name = format!("{:016x}", rand::random::<u64>());
         drop(shared().store_at(&shared().url(), &format!("records_{name}")));
         shared().query(&format!("CREATE TABLE orders_{name} (id serial, hold text);"));
         let (plan, standing, calls) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Self { name, url, plan, standing, awake: tokio::sync::Notify::new(), calls })
+        Arc::new(Self { name, url, wire, plan, standing, awake: tokio::sync::Notify::new(), calls })
     }
 
     /// The next time that a handler comes to this step, it does this.
@@ -106,6 +122,14 @@ impl Shop {
         calls.iter().filter(|(name, _)| name == service).map(|(_, key)| key.clone()).collect()
     }
 
+    /// Whether the network has done what was planned.
+    pub fn broke(&self, how: Break) -> bool {
+        self.wire.as_ref().is_some_and(|wire| match how {
+            Break::Reply(..) => wire.has_lost(),
+            Break::Request(_) => wire.holds(),
+        })
+    }
+
     pub fn orders(&self) -> i64 {
         self.number("SELECT count(*) FROM orders")
     }
@@ -139,6 +163,15 @@ impl Shop {
             Act::Stand => {
                 *self.standing.lock().unwrap() = true;
                 self.awake.notified().await;
+                None
+            }
+            Act::Break(how) => {
+                let wire = self.wire.as_ref().expect("a network that can break");
+                wire.reset();
+                match how {
+                    Break::Reply(others, loss) => wire.lose_after(others, loss),
+                    Break::Request(others) => wire.hold(others, Point::Request),
+                }
                 None
             }
             Act::Answer(_) | Act::Fail => Some(act),

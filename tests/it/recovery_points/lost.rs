@@ -1,0 +1,123 @@
+//! Connections that break while a result is saved.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tower_idempotency::{Policy, RecoveryPoints};
+
+use super::shop::{Act, Break, Shop, request, settled};
+use crate::support::app::{App, Run, layer_with};
+use crate::support::http::{Server, keyed, post};
+use crate::support::postgres::{PostgresServer, Version, shared};
+use crate::support::postgres_wire::PostgresWire;
+use crate::support::wire::Loss;
+
+/// A shop whose servers reach PostgreSQL through a proxy, and one of them, whose connections are made.
+async fn wired() -> (Arc<Shop>, Server) {
+    let shop = Shop::behind(Some(PostgresWire::to(shared().port()).await));
+    let server = shop.serve(Policy::new().lease(Duration::from_secs(3))).await;
+    assert_eq!(server.send(post("/orders").key("warm")).await.status, 201);
+    (shop, server)
+}
+
+/// Breaks the network at this step; whether it has is told afterwards.
+fn broken(shop: &Arc<Shop>, step: &'static str, how: Break) -> impl Fn() -> bool {
+    shop.plan(step, Act::Break(how));
+    let shop = Arc::clone(shop);
+    move || shop.broke(how)
+}
+
+#[tokio::test]
+async fn a_result_of_a_call_that_is_saved_without_an_answer_counts() {
+    for loss in [Loss::Close, Loss::Silence] {
+        let (shop, server) = wired().await;
+        let lost = broken(&shop, "authorise", Break::Reply(0, loss));
+        let answer = server.send(request()).await;
+        assert!(lost());
+        assert_eq!((answer.status, answer.text()), (201, "authorise 2 ship"), "{loss:?}");
+        assert_eq!(
+            (shop.calls("authorise").len(), shop.orders()),
+            (2, 2),
+            "one of it was the first"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_result_of_a_call_that_does_not_arrive_is_saved_again_and_the_call_is_not_made_again() {
+    let (shop, server) = wired().await;
+    let lost = broken(&shop, "authorise", Break::Request(0));
+    let answer = server.send(request()).await;
+    assert!(lost());
+    assert_eq!((answer.status, answer.text()), (201, "authorise 2 ship"));
+    assert_eq!((shop.calls("authorise").len(), shop.orders()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_write_that_is_committed_without_an_answer_counts() {
+    for loss in [Loss::Close, Loss::Silence] {
+        let (shop, server) = wired().await;
+        let lost = broken(&shop, "insert", Break::Reply(1, loss));
+        let answer = server.send(request()).await;
+        assert!(lost());
+        assert_eq!((answer.status, answer.text()), (201, "authorise 2 ship"), "{loss:?}");
+        assert_eq!((shop.calls("ship").len(), shop.orders()), (2, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_write_of_which_it_is_not_known_whether_it_is_committed_is_not_gone_on_from() {
+    // The server waits for the end of a transaction in which the result is saved, or not even that.
+    for others in [0, 1] {
+        let (shop, server) = wired().await;
+        let lost = broken(&shop, "insert", Break::Request(others));
+        server.send(request()).await.is_refused(503, "store-unavailable");
+        assert!(lost());
+        assert_eq!((shop.calls("ship").len(), shop.orders()), (1, 1), "it was not committed");
+        let answer = settled_again(server).await;
+        assert_eq!((answer.status, answer.text()), (201, "authorise 3 ship"));
+        assert_eq!((shop.calls("authorise").len(), shop.calls("ship").len()), (2, 2));
+        assert_eq!(shop.orders(), 2);
+    }
+}
+
+/// Sends the order until the store is free again.
+async fn settled_again(server: Server) -> crate::support::http::Answer {
+    for _ in 0..200 {
+        let answer = settled(server).await;
+        if answer.status != 503 {
+            return answer;
+        }
+        crate::support::app::pause(50).await;
+    }
+    panic!("it stays unavailable");
+}
+
+#[tokio::test]
+async fn a_call_is_not_made_again_because_the_server_is_away_for_a_while() {
+    let server = PostgresServer::start(Version::Packaged, &[]);
+    let (store, server) = (Arc::new(server.store()), Arc::new(Mutex::new(server)));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let (database, counted) = (Arc::clone(&server), Arc::clone(&calls));
+    let app = App::start(layer_with(&store, Policy::new()), move |run: Run| {
+        let (database, calls) = (Arc::clone(&database), Arc::clone(&counted));
+        async move {
+            let mut points =
+                RecoveryPoints::of(&run.claim.expect("a claim")).await.expect("points");
+            let call = async |_| {
+                calls.fetch_add(1, Ordering::SeqCst);
+                database.lock().unwrap().kill();
+                std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(400));
+                    database.lock().unwrap().restart();
+                });
+                Ok::<_, String>("called".to_owned())
+            };
+            points.call("a", call).await
+        }
+    })
+    .await;
+    app.send(keyed("k")).await.is_first("called");
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
