@@ -179,17 +179,17 @@ impl Save<'_> {
 }
 
 /// By what a claim is found: its nonce, its slot and its fence.
-fn identity(claim: &Claim) -> (Hidden<'_>, Hidden<'_>, i64) {
+fn identity(claim: &Claim) -> (Hidden<&[u8; 16]>, Hidden<&[u8; 32]>, i64) {
     let attempt = claim.attempt();
     let (nonce, slot) = (Hidden(attempt.nonce.as_bytes()), Hidden(attempt.slot.as_bytes()));
     (nonce, slot, signed(claim.grant().fence.number()))
 }
 
 fn arguments<'a>(
-    slot: &'a Hidden<'_>,
-    nonce: &'a Hidden<'_>,
+    slot: &'a Hidden<&[u8; 32]>,
+    nonce: &'a Hidden<&[u8; 16]>,
     fence: &'a i64,
-    addition: &'a Hidden<'_>,
+    addition: &'a Hidden<&Bytes>,
     before: &'a i32,
 ) -> [(&'a (dyn ToSql + Sync), Type); 5] {
     [
