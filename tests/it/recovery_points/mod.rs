@@ -1,6 +1,7 @@
 //! Handlers in phases, each of which is committed with its result, on a real PostgreSQL.
 
 mod guard;
+mod killed;
 mod lost;
 mod phases;
 mod resume;
