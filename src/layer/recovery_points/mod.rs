@@ -55,7 +55,8 @@ use crate::store::postgres::{Lender, NotSaved, Save};
 /// # How it ends
 /// A definitive answer is stored as for any handler, and the results of the phases are forgotten then.
 /// After everything else, a 500, a panic, the end of the process, the key is free under either
-/// guarantee, and a retry goes on behind the last result. A refusal of another service that is final,
+/// guarantee, and a retry goes on behind the last result, however often. A hook for
+/// [abandoned](crate::Policy::on_abandoned) claims is not asked: what was done is known. A refusal of another service that is final,
 /// such as a card that is declined, is a result and not an error: return it as one, and answer with a
 /// 4xx.
 ///
@@ -222,6 +223,9 @@ impl RecoveryPoints {
         }
         if self.passed.iter().any(|passed| **passed == *phase) {
             return Err(PhaseFailure::Repeated);
+        }
+        if self.claim.0.is_lost() {
+            return Err(PhaseFailure::ClaimLost);
         }
         let Some(json) = self.saved.get(phase) else { return Ok(None) };
         let result = serde_json::from_slice(json).map_err(PhaseFailure::Json)?;

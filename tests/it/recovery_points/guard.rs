@@ -92,6 +92,22 @@ async fn a_worker_that_has_lost_its_claim_saves_nothing() {
 }
 
 #[tokio::test]
+async fn a_worker_that_knows_that_it_has_lost_its_claim_calls_nobody() {
+    let shop = Shop::new();
+    let server = shop.serve(Policy::new().lease(LEASE)).await;
+    shop.plan("begun", Act::Stand);
+    let late = tokio::spawn(async move { server.send(request()).await });
+    shop.stands().await;
+    let other = "nonce = '\\x01010101010101010101010101010101', fence = fence + 1";
+    shop.alter(&format!("{other}, moment = moment + 3600000000"));
+    // It learns that when it renews its lease.
+    tokio::time::sleep(LEASE).await;
+    shop.wake();
+    late.await.expect("an answer").is_refused(409, "in-progress");
+    assert!(shop.calls("authorise").is_empty());
+}
+
+#[tokio::test]
 async fn a_worker_whose_record_has_expired_and_is_gone_begins_anew_instead_of_going_on() {
     let shop = Shop::new();
     let server = shop.serve(Policy::new()).await;

@@ -13,6 +13,9 @@ use crate::support::postgres::{PostgresServer, Version, shared};
 use crate::support::postgres_wire::PostgresWire;
 use crate::support::wire::Loss;
 
+/// How many bytes say that the bank has authorised something.
+const AUTHORISED: i64 = 27;
+
 /// A shop whose servers reach PostgreSQL through a proxy, and one of them, whose connections are made.
 async fn wired() -> (Arc<Shop>, Server) {
     let shop = Shop::behind(Some(PostgresWire::to(shared().port()).await));
@@ -33,8 +36,13 @@ async fn a_result_of_a_call_that_is_saved_without_an_answer_counts() {
     for loss in [Loss::Close, Loss::Silence] {
         let (shop, server) = wired().await;
         let lost = broken(&shop, "authorise", Break::Reply(0, loss));
-        let answer = server.send(request()).await;
+        shop.plan("authorised", Act::Stand);
+        let answer = tokio::spawn(async move { server.send(request()).await });
+        shop.stands().await;
         assert!(lost());
+        assert_eq!(shop.saved(), AUTHORISED, "it is saved once");
+        shop.wake();
+        let answer = answer.await.expect("an answer");
         assert_eq!((answer.status, answer.text()), (201, "authorise 2 ship"), "{loss:?}");
         assert_eq!(
             (shop.calls("authorise").len(), shop.orders()),
@@ -92,6 +100,26 @@ async fn settled_again(server: Server) -> crate::support::http::Answer {
         crate::support::app::pause(50).await;
     }
     panic!("it stays unavailable");
+}
+
+#[tokio::test]
+async fn a_write_that_is_committed_late_is_waited_for() {
+    let shop = Shop::new();
+    let server = shop.serve(Policy::new()).await;
+    shop.plan("insert", Act::Stand);
+    let answer = tokio::spawn(async move { server.send(request()).await });
+    shop.stands().await;
+    // Somebody holds the record for longer than the store may take for a call.
+    let mut client = shared().client().await;
+    let transaction = client.transaction().await.expect("a transaction");
+    let lock = shop.named("SELECT 1 FROM records FOR UPDATE");
+    transaction.query(&lock, &[]).await.expect("it is locked");
+    shop.wake();
+    tokio::time::sleep(Duration::from_millis(2200)).await;
+    transaction.commit().await.expect("it is free");
+    let answer = answer.await.expect("an answer");
+    assert_eq!((answer.status, answer.text()), (201, "authorise 1 ship"));
+    assert_eq!((shop.orders(), shop.calls("ship").len()), (1, 1));
 }
 
 #[tokio::test]

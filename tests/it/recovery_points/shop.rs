@@ -48,7 +48,7 @@ pub struct Shop {
     url: String,
     /// What its servers reach PostgreSQL through, if that can break.
     wire: Option<PostgresWire>,
-    plan: Mutex<Option<(&'static str, Act)>>,
+    plan: Mutex<Vec<(&'static str, Act)>>,
     standing: Mutex<bool>,
     awake: tokio::sync::Notify,
     calls: Mutex<Vec<(String, String)>>,
@@ -72,7 +72,7 @@ impl Shop {
 
     /// The next time that a handler comes to this step, it does this.
     pub fn plan(&self, step: &'static str, act: Act) {
-        *self.plan.lock().unwrap() = Some((step, act));
+        self.plan.lock().unwrap().push((step, act));
     }
 
     pub fn store(&self) -> PostgresStore {
@@ -157,7 +157,11 @@ impl Shop {
     }
 
     async fn step(&self, step: &str) -> Option<Act> {
-        let act = self.plan.lock().unwrap().take_if(|(planned, _)| *planned == step)?.1;
+        let act = {
+            let mut plan = self.plan.lock().unwrap();
+            let next = plan.iter().position(|(planned, _)| *planned == step)?;
+            plan.remove(next).1
+        };
         match act {
             Act::Panic => panic!("as planned"),
             Act::Stand => {
