@@ -36,6 +36,8 @@ pub enum PhaseFailure {
     Repeated,
     /// Its transaction was still in use when it ended, and is rolled back.
     Kept,
+    /// It has ended its transaction itself. What it has written is in the database if it has committed it.
+    Ended,
     /// With its result there would be more than [`RecoveryPoints::LIMIT`] bytes.
     TooLarge,
     /// Its result does not become JSON, or what is saved of it is not of this type.
@@ -87,6 +89,7 @@ impl From<NotSaved> for PhaseFailure {
     fn from(error: NotSaved) -> Self {
         match error {
             NotSaved::Lost => Self::ClaimLost,
+            NotSaved::Ended => Self::Ended,
             NotSaved::LostRace(error) => Self::LostRace(error),
             NotSaved::Failed(error) => Self::NotCommitted(error),
         }
@@ -105,6 +108,7 @@ impl fmt::Display for PhaseFailure {
             Self::Failed(_) => "it failed",
             Self::Repeated => "another phase of this run has the same name",
             Self::Kept => "its transaction was in use when it ended: drop it before",
+            Self::Ended => "it has ended its transaction itself",
             Self::TooLarge => {
                 return write!(
                     f,

@@ -112,7 +112,8 @@ impl RecoveryPoints {
         let mut points = Self { claim: claim.clone(), saved, known: true, passed };
         let resumed = lender.resume(claim.0.claim(), joint.within).await;
         points.saved = resumed.map_err(|error| match error {
-            NotSaved::Lost => NoTransaction::ClaimLost,
+            // Nothing has begun yet that could have ended.
+            NotSaved::Lost | NotSaved::Ended => NoTransaction::ClaimLost,
             NotSaved::LostRace(error) | NotSaved::Failed(error) => {
                 NoTransaction::Unavailable(error)
             }

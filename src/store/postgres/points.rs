@@ -16,6 +16,10 @@ use crate::store::{Effect, Error, ErrorKind, Operation};
 /// The first and the longest pause before a result is saved again while the server is away.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(500));
 
+/// What tells the transaction of a phase from one that began after the phase has ended its own.
+const IN_PHASE: &str = "open";
+const MARK: &str = "SELECT set_config('tower_idempotency.phase', 'open', true)";
+
 /// The result of a phase on its way into the record of its claim.
 pub(crate) struct Save<'a> {
     pub(crate) claim: &'a Claim,
@@ -32,6 +36,8 @@ pub(crate) struct Save<'a> {
 pub(crate) enum NotSaved {
     /// The claim is somebody else's by now.
     Lost,
+    /// Its phase has ended the transaction itself.
+    Ended,
     /// Its transaction lost against others, and was rolled back.
     LostRace(Error),
     Failed(Error),
@@ -61,11 +67,12 @@ impl Lender {
         let statement = &self.source.statements.save;
         let (nonce, slot, fence) = identity(save.claim);
         let (addition, before) = (Hidden(save.addition), save.before());
-        let arguments = arguments(&slot, &nonce, &fence, &addition, &before);
+        let arguments = arguments(&slot, &nonce, &fence, &addition, &before, &None);
         match self.ask(statement, &arguments, save.within).await {
             Ok(_) => Ok(()),
             Err(_) if self.has(save).await? => Ok(()),
-            Err(error) => Err(error),
+            // A record that was put back after it had expired is marked again now.
+            Err(_) => self.ask(statement, &arguments, save.within).await.map(drop),
         }
     }
 
@@ -74,7 +81,7 @@ impl Lender {
         bounded(lease, async {
             let shared = self.connection().await.map_err(NotSaved::Failed)?;
             shared
-                .batch_execute(&self.begin_text(lease))
+                .batch_execute(&format!("{}; {MARK}", self.begin_text(lease)))
                 .await
                 .map_err(|error| of(&error.into()))?;
             Ok(shared)
@@ -138,7 +145,7 @@ impl Shared {
                 let lender = Arc::clone(&self.lender);
                 drop(self);
                 lender.has(save).await?;
-                Err(of(&failure))
+                Err(if failure.is_our_own() { NotSaved::Ended } else { of(&failure) })
             }
             false => self.settle(save, failed(&failure)).await,
         }
@@ -149,7 +156,8 @@ impl Shared {
     async fn commit_with(&self, save: &Save<'_>) -> Result<(), Failure> {
         let (nonce, slot, fence) = identity(save.claim);
         let (addition, before) = (Hidden(save.addition), save.before());
-        let arguments = arguments(&slot, &nonce, &fence, &addition, &before);
+        let mark = Some(IN_PHASE);
+        let arguments = arguments(&slot, &nonce, &fence, &addition, &before, &mark);
         let (saved, committed) = join(
             self.query_typed(&self.lender.source.statements.save, &arguments),
             self.batch_execute("COMMIT"),
@@ -191,13 +199,15 @@ fn arguments<'a>(
     fence: &'a i64,
     addition: &'a Hidden<&Bytes>,
     before: &'a i32,
-) -> [(&'a (dyn ToSql + Sync), Type); 5] {
+    mark: &'a Option<&str>,
+) -> [(&'a (dyn ToSql + Sync), Type); 6] {
     [
         (slot, Type::BYTEA),
         (nonce, Type::BYTEA),
         (fence, Type::INT8),
         (addition, Type::BYTEA),
         (before, Type::INT4),
+        (mark, Type::TEXT),
     ]
 }
 

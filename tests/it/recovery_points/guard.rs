@@ -92,6 +92,48 @@ async fn a_worker_that_has_lost_its_claim_saves_nothing() {
 }
 
 #[tokio::test]
+async fn a_worker_that_was_taken_over_saves_nothing_while_the_other_runs() {
+    for step in ["authorise", "insert"] {
+        let shop = Shop::new();
+        let (late, other) = (shop.serve(Policy::new()).await, shop.serve(Policy::new()).await);
+        let mut answers = Vec::new();
+        for server in [late, other] {
+            shop.plan(step, Act::Stand);
+            answers.push(tokio::spawn(async move { server.send(request()).await }));
+            shop.stands().await;
+            shop.alter("moment = 1");
+            shop.sits();
+        }
+        let saved = shop.saved();
+        // Who has stood for longest goes on first.
+        shop.wake();
+        answers.remove(0).await.expect("an answer").is_refused(409, "in-progress");
+        assert_eq!((shop.saved(), shop.orders()), (saved, 0), "{step}");
+        shop.wake();
+        let answer = answers.remove(0).await.expect("an answer");
+        assert_eq!((answer.status, shop.orders()), (201, 1), "{step}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_of_which_the_record_was_put_back_counts_as_committed_again() {
+    let shop = Shop::new();
+    let server = shop.serve(Policy::new()).await;
+    shop.plan("authorise", Act::Stand);
+    shop.plan("authorised", Act::Stand);
+    let answer = tokio::spawn(async move { server.send(request()).await });
+    shop.stands().await;
+    // As a renewal makes it from a record that had expired.
+    shop.alter("transactional = false");
+    shop.wake();
+    shop.stands().await;
+    assert_eq!(shop.number("SELECT count(*) FROM records WHERE transactional"), 1);
+    shop.wake();
+    assert_eq!(answer.await.expect("an answer").status, 201);
+    assert_eq!(shop.calls("authorise").len(), 1);
+}
+
+#[tokio::test]
 async fn a_worker_that_knows_that_it_has_lost_its_claim_calls_nobody() {
     let shop = Shop::new();
     let server = shop.serve(Policy::new().lease(LEASE)).await;

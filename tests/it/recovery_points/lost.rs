@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tower_idempotency::{Policy, RecoveryPoints};
+use tower_idempotency::{PhaseFailure, Policy, RecoveryPoints};
 
 use super::shop::{Act, Break, Shop, request, settled};
 use crate::support::app::{App, Run, layer_with};
@@ -88,6 +88,30 @@ async fn a_write_of_which_it_is_not_known_whether_it_is_committed_is_not_gone_on
         assert_eq!((shop.calls("authorise").len(), shop.calls("ship").len()), (2, 2));
         assert_eq!(shop.orders(), 2);
     }
+}
+
+#[tokio::test]
+async fn after_a_phase_of_which_it_is_not_known_whether_it_is_saved_no_other_one_runs() {
+    let (shop, _) = wired().await;
+    let writer = Arc::clone(&shop);
+    let layer = layer_with(&Arc::new(shop.store()), Policy::new().lease(Duration::from_secs(3)));
+    shop.plan("insert", Act::Break(Break::Request(0)));
+    let app = App::start(layer, move |run: Run| {
+        let shop = Arc::clone(&writer);
+        async move {
+            let mut points =
+                RecoveryPoints::of(&run.claim.expect("a claim")).await.expect("points");
+            let unknown = points.write("a", async |tx| shop.insert(tx, "x").await).await;
+            let unknown = unknown.expect_err("it does not arrive");
+            assert!(matches!(unknown.failure(), PhaseFailure::NotCommitted(_)), "{unknown}");
+            let call = async |_| -> Result<(), String> { panic!("it goes on") };
+            let next = points.call("b", call).await.expect_err("not known");
+            assert!(matches!(next.failure(), PhaseFailure::Unsettled), "{next}");
+            next
+        }
+    })
+    .await;
+    app.send(keyed("k")).await.is_refused(503, "store-unavailable");
 }
 
 /// Sends the order until the store is free again.

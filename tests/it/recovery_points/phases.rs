@@ -161,6 +161,29 @@ async fn a_transaction_that_is_kept_is_rolled_back() {
 }
 
 #[tokio::test]
+async fn a_write_that_ends_its_transaction_itself_has_no_result() {
+    for end in ["ROLLBACK", "COMMIT", "COMMIT; BEGIN"] {
+        let shop = Shop::new();
+        let writer = Arc::clone(&shop);
+        let app = run(&Arc::new(shop.store()), move |mut points, _| {
+            let shop = Arc::clone(&writer);
+            async move {
+                let write = async |tx: tower_idempotency::PhaseTx| {
+                    tx.execute(&shop.named("INSERT INTO orders (hold) VALUES ('x')"), &[]).await?;
+                    tx.batch_execute(end).await
+                };
+                let error = points.write("order", write).await.expect_err("ended");
+                assert!(matches!(error.failure(), PhaseFailure::Ended), "{error}");
+                Err(error)
+            }
+        })
+        .await;
+        app.send(keyed("k")).await.is_refused(500, "handler-failed");
+        assert_eq!(shop.saved(), 0, "{end}");
+    }
+}
+
+#[tokio::test]
 async fn a_write_that_loses_against_others_runs_again_if_the_policy_says_so() {
     let shop = Shop::new();
     shared().query(&shop.named("INSERT INTO orders (hold) VALUES ('old');"));

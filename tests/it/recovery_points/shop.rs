@@ -110,7 +110,12 @@ impl Shop {
         crate::support::app::eventually(|| *self.standing.lock().unwrap()).await;
     }
 
-    /// Lets it go on.
+    /// Lets another one be waited for.
+    pub fn sits(&self) {
+        *self.standing.lock().unwrap() = false;
+    }
+
+    /// Lets the one that has stood for longest go on.
     pub fn wake(&self) {
         *self.standing.lock().unwrap() = false;
         self.awake.notify_one();
