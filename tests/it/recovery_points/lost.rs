@@ -10,7 +10,6 @@ use super::shop::{Act, Break, Shop, request, settled};
 use crate::support::app::{App, Run, layer_with};
 use crate::support::http::{Server, keyed, post};
 use crate::support::postgres::{PostgresServer, Version, shared};
-use crate::support::postgres_wire::PostgresWire;
 use crate::support::wire::Loss;
 
 /// How many bytes say that the bank has authorised something.
@@ -18,7 +17,7 @@ const AUTHORISED: i64 = 27;
 
 /// A shop whose servers reach PostgreSQL through a proxy, and one of them, whose connections are made.
 async fn wired() -> (Arc<Shop>, Server) {
-    let shop = Shop::behind(Some(PostgresWire::to(shared().port()).await));
+    let shop = Shop::wired().await;
     let server = shop.serve(Policy::new().lease(Duration::from_secs(3))).await;
     assert_eq!(server.send(post("/orders").key("warm")).await.status, 201);
     (shop, server)

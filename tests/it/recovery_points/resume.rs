@@ -36,6 +36,17 @@ async fn after_a_crash_between_two_phases_a_retry_goes_on_with_the_second() {
 }
 
 #[tokio::test]
+async fn a_newer_postgresql_resumes_as_well() {
+    let shop = Shop::newer();
+    shop.crash("written", LEASE).await;
+    tokio::time::sleep(LEASE).await;
+    let survivor = shop.serve(Policy::new()).await;
+    survivor.send(other_request()).await.is_refused(422, "key-reused");
+    assert_eq!(survivor.send(request()).await.text(), DONE);
+    assert_eq!((shop.orders(), shop.saved(), shop.calls("authorise").len()), (1, 0, 1));
+}
+
+#[tokio::test]
 async fn after_a_crash_in_a_call_it_is_made_again_with_the_same_key() {
     for (service, authorised, shipped) in [("authorise", 2, 1), ("ship", 1, 2)] {
         let shop = Shop::new();

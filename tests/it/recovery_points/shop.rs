@@ -14,7 +14,7 @@ use tower_idempotency::{PhaseError, PhaseTx, Policy, RecoveryPoints};
 
 use crate::support::app::layer_with;
 use crate::support::http::{Answer, Ask, Server, post as ask};
-use crate::support::postgres::shared;
+use crate::support::postgres::{PostgresServer, shared, shared_newer};
 use crate::support::postgres_wire::PostgresWire;
 use crate::support::wire::{Loss, Point};
 
@@ -43,6 +43,7 @@ pub enum Break {
 /// What all servers of an application share, and what other services have been asked for.
 #[derive(Debug)]
 pub struct Shop {
+    server: &'static PostgresServer,
     /// The records are in the table `records`, with this behind its name, and the orders likewise.
     name: String,
     url: String,
@@ -57,17 +58,35 @@ pub struct Shop {
 impl Shop {
     /// An application on the shared server.
     pub fn new() -> Arc<Self> {
-        Self::behind(None)
+        Self::on(shared(), None)
     }
 
-    /// The same where its servers reach PostgreSQL through this.
-    pub fn behind(wire: Option<PostgresWire>) -> Arc<Self> {
-        let url = wire.as_ref().map_or(shared().url(), |wire| shared().url_at(wire.port()));
+    /// The same on the server of a newer version.
+    pub fn newer() -> Arc<Self> {
+        Self::on(shared_newer(), None)
+    }
+
+    /// The same where its servers reach PostgreSQL through a network that can break.
+    pub async fn wired() -> Arc<Self> {
+        Self::on(shared(), Some(PostgresWire::to(shared().port()).await))
+    }
+
+    fn on(server: &'static PostgresServer, wire: Option<PostgresWire>) -> Arc<Self> {
+        let url = wire.as_ref().map_or(server.url(), |wire| server.url_at(wire.port()));
         let name = format!("{:016x}", rand::random::<u64>());
-        drop(shared().store_at(&shared().url(), &format!("records_{name}")));
-        shared().query(&format!("CREATE TABLE orders_{name} (id serial, hold text);"));
+        drop(server.store_at(&server.url(), &format!("records_{name}")));
+        server.query(&format!("CREATE TABLE orders_{name} (id serial, hold text);"));
         let (plan, standing, calls) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Self { name, url, wire, plan, standing, awake: tokio::sync::Notify::new(), calls })
+        Arc::new(Self {
+            server,
+            name,
+            url,
+            wire,
+            plan,
+            standing,
+            awake: tokio::sync::Notify::new(),
+            calls,
+        })
     }
 
     /// The next time that a handler comes to this step, it does this.
@@ -146,12 +165,12 @@ impl Shop {
 
     /// What becomes of the record.
     pub fn alter(&self, set: &str) {
-        shared().query(&self.named(&format!("UPDATE records SET {set};")));
+        self.server.query(&self.named(&format!("UPDATE records SET {set};")));
     }
 
     /// A number from its tables.
     pub fn number(&self, query: &str) -> i64 {
-        shared().query(&self.named(query))[0].get(0)
+        self.server.query(&self.named(query))[0].get(0)
     }
 
     /// A query of its tables.
