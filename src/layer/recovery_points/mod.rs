@@ -34,7 +34,6 @@ use crate::store::postgres::{Lender, NotSaved, Save};
 /// or to be one that may be asked twice. What happens outside of phases happens on every run.
 ///
 /// ```
-/// use tower_idempotency::store::postgres::tokio_postgres::Error;
 /// use tower_idempotency::{PhaseError, RecoveryPoints};
 ///
 /// # async fn authorise(_: &str, _: &str) -> Result<String, std::io::Error> { todo!() }
@@ -56,18 +55,21 @@ use crate::store::postgres::{Lender, NotSaved, Save};
 /// A definitive answer is stored as for any handler, and the results of the phases are forgotten then.
 /// After everything else, a 500, a panic, the end of the process, the key is free under either
 /// guarantee, and a retry goes on behind the last result, however often. A hook for
-/// [abandoned](crate::Policy::on_abandoned) claims is not asked: what was done is known. A refusal of another service that is final,
-/// such as a card that is declined, is a result and not an error: return it as one, and answer with a
-/// 4xx.
+/// [abandoned](crate::Policy::on_abandoned) claims is not asked: what was done is known.
 ///
-/// Results are kept for the retention, counted from the end of the last run. As long as they are, only
-/// the same request can have the key; another one gets 422 `key-reused`, also after a crash.
+/// A refusal of another service that is final, such as a card that is declined, is a result and not an
+/// error: return it as one, and answer with a 4xx.
+///
+/// Results are kept for the retention, counted from the last sign of life of the last run. As long as
+/// they are, only the same request can have the key; another one gets 422 `key-reused`, also after a
+/// crash.
 ///
 /// # What to mind
 /// - Take it before other extractors that may fail: what happens before counts as if there were none.
 /// - The name of a phase is what its result is found by. Results are kept as JSON; a release that
 ///   reads another type under the same name cannot go on with what an earlier one has saved.
-/// - All results together may have [`LIMIT`](Self::LIMIT) bytes: save what names a thing, not the thing.
+/// - All results together may have [`LIMIT`](Self::LIMIT) bytes, and are in the database as they are: save
+///   what names a thing, not the thing, and nothing secret.
 /// - It has to be dropped by the time the response body has ended, as [`IdempotentTx`] has to be. Both
 ///   at once in one handler are refused: the second gets [`NoTransaction::InUse`].
 /// - A phase that writes is ended by the server if it does nothing for almost a lease. In another phase
@@ -137,7 +139,8 @@ impl RecoveryPoints {
     /// ```
     ///
     /// # Errors
-    /// If the call fails, or its result cannot be saved; in both cases a retry calls again.
+    /// If the call fails, or its result cannot be saved; in both cases a retry calls again, unless it finds
+    /// that it was.
     pub async fn call<T, E, F>(
         &mut self,
         phase: &str,
