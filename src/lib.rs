@@ -108,7 +108,9 @@ pub use crate::layer::{
     Recovery, Required, Scope, SerializationFailure, StoreFailure, Tenant, Unresolved,
 };
 #[cfg(feature = "postgres")]
-pub use crate::layer::{IdempotentTx, NoTransaction};
+pub use crate::layer::{
+    IdempotentTx, NoTransaction, PhaseError, PhaseFailure, PhaseTx, RecoveryPoints,
+};
 pub use crate::protocol::{Guarantee, IdempotencyKey, InvalidKey, KeySyntax, Secret};
 pub use crate::store::MemoryStore;
 #[cfg(feature = "near-cache")]

@@ -31,6 +31,16 @@
 //! - At least once, it runs again: an effect that must not happen twice needs
 //!   [a fence token](crate::RunningClaim::fence) or [a derived key](crate::RunningClaim::derived_key).
 //!   (`faults::crash::w03_a_crash_after_the_effect_runs_again_at_least_once`)
+//! - A handler with `RecoveryPoints`, on PostgreSQL, goes on behind the last phase that was committed,
+//!   under either guarantee. What a phase writes is committed with its result, so it happens once; a call
+//!   that was under way is made again, with the same key.
+//!   (`recovery_points::killed::a_shop_that_is_killed_goes_on_behind_its_last_phase`,
+//!   `recovery_points::resume::after_a_crash_between_two_phases_a_retry_goes_on_with_the_second`)
+//! - If the answer to such a commit is lost, the record tells what became of it; a worker does not go on
+//!   from what it does not tell. (`recovery_points::lost::a_write_that_is_committed_without_an_answer_counts`,
+//!   `recovery_points::lost::a_write_of_which_it_is_not_known_whether_it_is_committed_is_not_gone_on_from`)
+//! - A worker that was taken over commits no phase: that is fenced by the nonce too.
+//!   (`recovery_points::guard::a_worker_that_was_taken_over_saves_nothing_while_the_other_runs`)
 //!
 //! **W4, it dies after `complete`, before the answer.**
 //! - The retry gets the same bytes: the outcome is stored before the first byte is sent.

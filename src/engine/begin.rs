@@ -78,7 +78,9 @@ impl Engine {
         let claim = asking.attempt.clone().claim(grant);
         let retries = asking.terms.transaction_retries;
         let joint = match (&self.transactions, proof) {
-            (Some(of), Proof::Claimed { .. }) => Some(Box::new(Joint::new(of.clone(), retries))),
+            (Some(of), Proof::Claimed { .. }) => {
+                Some(Box::new(Joint::new(of.clone(), self.store_timeout, retries)))
+            }
             _ => None,
         };
         Held::new(claim, asking.terms, named, proof, lost_until, joint, &self.clock)

@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::store::{Transaction, Transactions};
 
@@ -7,6 +8,9 @@ use crate::store::{Transaction, Transactions};
 /// use it.
 pub(crate) struct Joint {
     pub(crate) transactions: Transactions,
+    /// How long the store may take for one thing.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "no store has any"))]
+    pub(crate) within: Duration,
     /// How often the handler may yet run again because its transaction lost against others.
     tries_left: AtomicU32,
     state: Mutex<State>,
@@ -52,8 +56,8 @@ pub(super) enum Ended {
 }
 
 impl Joint {
-    pub(super) fn new(transactions: Transactions, retries: u32) -> Self {
-        Self { transactions, tries_left: retries.into(), state: Mutex::default() }
+    pub(super) fn new(transactions: Transactions, within: Duration, retries: u32) -> Self {
+        Self { transactions, within, tries_left: retries.into(), state: Mutex::default() }
     }
 
     /// Lends the transaction to the handler.

@@ -28,7 +28,7 @@ impl Engine {
             }
         };
         let Ended::Here(transaction) = ended else {
-            tracing::error!(slot = %held.slot(), "the handler has kept its transaction, which ends now");
+            tracing::error!(slot = %held.slot(), "the handler has kept its transaction or its recovery points, which end now");
             let failed = Rejection::HandlerFailed { retryable: true };
             return Some(self.fence(held, outcome, failed, ticket).await);
         };

@@ -58,7 +58,7 @@ pub struct IdempotentTx {
     shared: Option<Box<Shared>>,
 }
 
-/// Why a handler has no [`IdempotentTx`]. As a response it says that nothing was executed.
+/// Why a handler has no [`IdempotentTx`], or no [`RecoveryPoints`](crate::RecoveryPoints). As a response it says that nothing was executed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum NoTransaction {

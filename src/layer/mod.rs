@@ -164,6 +164,8 @@ mod policy;
 mod problem;
 mod receive;
 mod recovery;
+#[cfg(feature = "postgres")]
+mod recovery_points;
 mod replay;
 mod route;
 mod run;
@@ -186,6 +188,8 @@ pub use self::options::{InFlight, Required, Scope, StoreFailure};
 pub use self::policy::Policy;
 pub use self::problem::Problems;
 pub use self::recovery::Recovery;
+#[cfg(feature = "postgres")]
+pub use self::recovery_points::{PhaseError, PhaseFailure, PhaseTx, RecoveryPoints};
 pub use self::service::Idempotency;
 pub use self::tenant::{Tenant, Unresolved};
 pub use self::transaction::SerializationFailure;

@@ -18,6 +18,8 @@ mod fence;
 mod fingerprint;
 mod key;
 mod outcome;
+#[cfg(feature = "postgres")]
+mod points;
 mod record;
 mod slot;
 mod time;
@@ -31,6 +33,8 @@ pub use fence::FenceToken;
 pub use fingerprint::{Fingerprint, Fingerprinter, RequestParts, Scheme};
 pub use key::{IdempotencyKey, InvalidKey, KeySyntax};
 pub use outcome::{Field, Fields, Outcome};
+#[cfg(feature = "postgres")]
+pub(crate) use points::Points;
 pub use record::{Phase, Record};
 pub use slot::Slot;
 pub use time::Timestamp;

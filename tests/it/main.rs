@@ -9,6 +9,7 @@ mod faults;
 mod linearizability;
 mod near_cache;
 mod postgres_store;
+mod recovery_points;
 mod redis_store;
 mod reliability_page;
 mod rules;

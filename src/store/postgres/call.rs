@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use deadpool_postgres::tokio_postgres::types::ToSql;
 
-use super::connection::lane::{Lane, Lent};
-use super::error::{Cure, Failure};
+use super::connection::lane::Lane;
+use super::error::Failure;
 use super::row::{Answer, Hidden, signed};
 use super::statements::Verb;
 use crate::protocol::{InvalidRecord, Reply, Slot, Timestamp};
@@ -12,7 +12,7 @@ use crate::store::server_clock::{ServerClock, here};
 use crate::store::{Effect, Error, ErrorKind, Operation};
 
 /// How often a statement that lost a race is sent, or one whose connection was dead, in all.
-const TRIES: usize = 3;
+pub(super) const TRIES: usize = 3;
 
 /// One call of a verb, with all its repetitions: what it may take, and what is known of it.
 pub(super) struct Call<'a> {
@@ -105,7 +105,7 @@ impl<'a> Call<'a> {
             if failure.is_answer() {
                 self.unanswered.store(earlier, Ordering::Relaxed);
             }
-            if self.mend(connection, &failure) && tries_left > 0 {
+            if self.lane.mend(connection, &failure) && tries_left > 0 {
                 let lost = self.unanswered.load(Ordering::Relaxed);
                 self.repeated.fetch_or(lost, Ordering::Relaxed);
                 continue;
@@ -113,21 +113,6 @@ impl<'a> Call<'a> {
             return Err(self.failed(&failure));
         }
         Err(self.unsettled())
-    }
-
-    /// Leaves a connection on which this came if it is of no use any more, and tells whether the call
-    /// may be repeated.
-    fn mend(&self, connection: Lent, failure: &Failure) -> bool {
-        match failure.cure() {
-            Cure::Nothing => connection.give_back(),
-            Cure::FindPrimary => self.lane.close_idle(),
-            Cure::Reconnect => return true,
-            Cure::Repeat => {
-                connection.give_back();
-                return true;
-            }
-        }
-        false
     }
 
     /// When the server must have begun with a copy that is sent now: when the caller's time is over.

@@ -58,6 +58,14 @@ impl Failure {
         }
     }
 
+    /// Whether a statement of the store failed on purpose, since what it writes must not be committed.
+    pub(super) fn is_our_own(&self) -> bool {
+        match self {
+            Self::Unusable(_) => false,
+            Self::Postgres(error) => error.code() == Some(&SqlState::UNDEFINED_OBJECT),
+        }
+    }
+
     pub(super) fn cure(&self) -> Cure {
         let Self::Postgres(error) = self else { return Cure::Nothing };
         match error.as_db_error() {

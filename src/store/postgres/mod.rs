@@ -49,12 +49,15 @@
 //! the whole database while its transaction commits, so who is not waited for sends none. One
 //! connection per process listens; a look about once a second is the floor, should one be lost.
 
+mod arguments;
 mod call;
 mod connect;
 mod connection;
 mod error;
+mod in_transaction;
 mod listen;
 mod migrate;
+mod points;
 mod purge;
 mod row;
 mod statements;
@@ -72,9 +75,11 @@ pub use deadpool_postgres::tokio_postgres;
 use deadpool_postgres::tokio_postgres::types::ToSql;
 use tokio_util::task::AbortOnDropHandle;
 
+use self::arguments::{BeginArguments, CompleteArguments};
 use self::call::Call;
 use self::connection::Source;
 use self::connection::lane::Lane;
+pub(crate) use self::points::{NotSaved, Save};
 use self::row::{Answer, Hidden, count, form, signed, span};
 use self::statements::Verb as Statement;
 pub use self::table::InvalidTable;
@@ -83,7 +88,7 @@ use self::watch::Watches;
 use super::records::{classify, content, unnumbered};
 use super::{Error, Operation, Seen, Store, Transactions};
 use crate::protocol::{
-    Attempt, Claim, FenceToken, Found, Outcome, Ran, Reply, Slot, TakeOver, Verb,
+    Attempt, Claim, FenceToken, Found, InvalidRecord, Outcome, Ran, Reply, Slot, Verb,
 };
 
 /// How often a verb looks again when what it found has changed before it could write.
@@ -124,15 +129,8 @@ impl PostgresStore {
                 let Some(answer) = call.ask(statement, slot, arguments).await? else {
                     return Ok(Reply::Late);
                 };
-                if let Some(done) = answer.done {
-                    return Ok(match verb {
-                        Verb::Begin(_) if done.reclaimed => Reply::Reclaimed(done.grant),
-                        Verb::Begin(_) => Reply::Started(done.grant),
-                        _ => Reply::Applied,
-                    });
-                }
-                let Seen { record, now } = seen(call, answer)?;
-                if let Some(reply) = classify(record.as_ref(), verb.clone(), now) {
+                let reply = reply(answer, &verb).map_err(|invalid| call.unreadable(invalid))?;
+                if let Some(reply) = reply {
                     return Ok(reply);
                 }
             }
@@ -158,39 +156,32 @@ impl PostgresStore {
     }
 }
 
+/// What an answer says to a verb; `None` if what was found has changed meanwhile, and the verb must
+/// look again.
+fn reply(answer: Answer, verb: &Verb<'_>) -> Result<Option<Reply>, InvalidRecord> {
+    if let Some(done) = answer.done {
+        return Ok(Some(match verb {
+            Verb::Begin(_) if done.reclaimed => Reply::Reclaimed(done.grant),
+            Verb::Begin(_) => Reply::Started(done.grant),
+            _ => Reply::Applied,
+        }));
+    }
+    let Seen { record, now } = seen(answer)?;
+    Ok(classify(record.as_ref(), verb.clone(), now))
+}
+
 /// What a statement found, as of just before it looked.
-fn seen(call: &Call<'_>, answer: Answer) -> Result<Seen, Error> {
-    let record = answer.found.map_err(|invalid| call.unreadable(invalid))?;
+fn seen(answer: Answer) -> Result<Seen, InvalidRecord> {
     let now = answer.seen;
-    Ok(Seen { record: record.filter(|record| now < record.expires), now })
+    Ok(Seen { record: answer.found?.filter(|record| now < record.expires), now })
 }
 
 impl Store for PostgresStore {
     async fn begin(&self, attempt: &Attempt, within: Duration) -> Result<Reply, Error> {
         let call = self.call(&self.claims, Operation::Begin, within);
-        let (below, only) = match attempt.take_over {
-            TakeOver::Never => (0, None),
-            TakeOver::Below(attempts) => (count(attempts), None),
-            TakeOver::Only(fence) => (0, Some(signed(fence.number()))),
-        };
-        let form = form(&unnumbered(attempt));
-        let reply = self
-            .run(
-                &call,
-                Statement::Begin,
-                &attempt.slot,
-                Verb::Begin(attempt),
-                &[
-                    &span(attempt.lease),
-                    &span(attempt.retention),
-                    &Hidden(attempt.nonce.as_bytes()),
-                    &Hidden(attempt.fingerprint.digest()),
-                    &Hidden(&form),
-                    &below,
-                    &only,
-                ],
-            )
-            .await?;
+        let (slot, verb) = (&attempt.slot, Verb::Begin(attempt));
+        let arguments = BeginArguments::of(attempt);
+        let reply = self.run(&call, Statement::Begin, slot, verb, &arguments.in_order()).await?;
         match reply {
             // An outcome stays: no earlier copy claims this slot.
             reply @ Reply::Found(Found::Completed { .. }) => Ok(reply),
@@ -228,24 +219,9 @@ impl Store for PostgresStore {
         within: Duration,
     ) -> Result<Reply, Error> {
         let call = self.call(&self.finishes, Operation::Complete, within);
-        let (attempt, grant) = (claim.attempt(), claim.grant());
-        let (form, content) = (form(&unnumbered(attempt)), content(outcome));
-        self.end(
-            &call,
-            Statement::Complete,
-            &attempt.slot,
-            Verb::Complete(claim, outcome),
-            &[
-                &Hidden(&content),
-                &span(attempt.retention),
-                &Hidden(attempt.nonce.as_bytes()),
-                &Hidden(attempt.fingerprint.digest()),
-                &Hidden(&form),
-                &signed(grant.fence.number()),
-                &count(grant.number),
-            ],
-        )
-        .await
+        let (slot, verb) = (&claim.attempt().slot, Verb::Complete(claim, outcome));
+        let arguments = CompleteArguments::of(claim, outcome);
+        self.end(&call, Statement::Complete, slot, verb, &arguments.in_order()).await
     }
 
     async fn release(

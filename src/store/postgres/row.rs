@@ -109,11 +109,11 @@ pub(super) fn form(record: &[u8]) -> Vec<u8> {
 }
 
 /// Bytes that the client library cannot show in its logs.
-pub(super) struct Hidden<'a>(pub(super) &'a [u8]);
+pub(super) struct Hidden<T>(pub(super) T);
 
-impl ToSql for Hidden<'_> {
+impl<T: AsRef<[u8]>> ToSql for Hidden<T> {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        out.put_slice(self.0);
+        out.put_slice(self.0.as_ref());
         Ok(IsNull::No)
     }
 
@@ -124,8 +124,8 @@ impl ToSql for Hidden<'_> {
     to_sql_checked!();
 }
 
-impl fmt::Debug for Hidden<'_> {
+impl<T: AsRef<[u8]>> fmt::Debug for Hidden<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.0.len())
+        write!(f, "{} bytes", self.0.as_ref().len())
     }
 }

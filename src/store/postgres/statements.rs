@@ -40,6 +40,16 @@ impl Verb {
         }
     }
 
+    /// Whether what was found is saved of another operation than this, which is then refused.
+    const fn foreign(self) -> &'static str {
+        match self {
+            Self::Begin => {
+                "found.points IS NOT NULL AND found.nonce <> $5 AND found.fingerprint <> $6"
+            }
+            _ => "false",
+        }
+    }
+
     /// Whether nothing was done because the deadline had passed. To look is never too late.
     pub(super) fn is_late(self, answer: &Answer, deadline: Timestamp) -> bool {
         let writes = !matches!(self, Self::Look | Self::Mark);
@@ -67,22 +77,28 @@ impl Verb {
 pub(super) struct Statements {
     verbs: [String; Verb::ALL.len()],
     pub(super) purge: String,
-    /// Marks the record of a claim whose handler works in a transaction.
+    /// Marks the record of a claim whose handler works in transactions.
     pub(super) join: String,
-    /// Completes such a record, in that transaction.
+    /// Completes such a record, in the handler's transaction.
     pub(super) commit: String,
+    /// Saves the result of a phase of the handler's.
+    pub(super) save: String,
 }
 
 impl Statements {
     pub(super) fn new(table: &Table) -> Self {
         let (head, tail) = (include_str!("sql/head.sql"), include_str!("sql/tail.sql"));
-        let verb = |verb: Verb| filled(&[head, verb.text(), tail].concat(), table);
+        let verb = |verb: Verb| {
+            let tail = tail.replace("{foreign}", verb.foreign());
+            filled(&[head, verb.text(), &tail].concat(), table)
+        };
         let filled = |text| filled(text, table);
         Self {
             verbs: Verb::ALL.map(verb),
             purge: filled(include_str!("sql/purge.sql")),
             join: filled(include_str!("sql/join.sql")),
             commit: filled(include_str!("sql/commit.sql")),
+            save: filled(include_str!("sql/save.sql")),
         }
     }
 
@@ -97,7 +113,9 @@ fn filled(text: &str, table: &Table) -> String {
     let unchanged = "r.slot = $2 AND {in_time}
         AND (r.phase, r.nonce, r.fence) = (found.phase, found.nonce, found.fence)
         AND (r.moment, r.expires) = (found.moment, found.expires)";
+    let freed = "found.phase = 1 AND found.transactional AND found.moment <= clock.seen";
     text.replace("{unchanged}", unchanged)
+        .replace("{freed}", freed)
         .replace("{absent}", "{in_time} AND NOT EXISTS (SELECT FROM found)")
         .replace("{in_time}", in_time)
         .replace("{now}", "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint")

@@ -10,6 +10,7 @@ use futures_util::future::join3;
 
 use super::PostgresStore;
 use super::connection::Source;
+use super::connection::lane::Lane;
 use super::error::{Cure, Failure};
 use super::row::{Hidden, signed, span};
 use crate::protocol::{Claim, Outcome, Slot};
@@ -21,7 +22,9 @@ use crate::store::{
 
 /// Lends handlers transactions on connections of the caller's pool.
 pub(crate) struct Lender {
-    source: Arc<Source>,
+    pub(super) source: Arc<Source>,
+    /// For what is saved outside of the handlers' transactions.
+    pub(super) finishes: Lane,
     board: Arc<Board>,
 }
 
@@ -29,7 +32,7 @@ pub(crate) struct Lender {
 /// connection is closed when this is dropped, which rolls it back.
 pub(crate) struct Shared {
     client: Option<Client>,
-    lender: Arc<Lender>,
+    pub(super) lender: Arc<Lender>,
 }
 
 /// Why there is no transaction.
@@ -45,7 +48,7 @@ const SAVEPOINT: &str = "SAVEPOINT tower_idempotency";
 impl PostgresStore {
     pub(super) fn lender(&self) -> Transactions {
         let (source, board) = (Arc::clone(&self.source), Arc::clone(&self.watches.board));
-        Transactions::new(Lender { source, board })
+        Transactions::new(Lender { source, finishes: self.finishes.clone(), board })
     }
 }
 
@@ -53,17 +56,15 @@ impl Lender {
     /// Begins a transaction, after the record of the claim says that what is not committed did not
     /// happen.
     pub(crate) async fn begin(self: Arc<Self>, claim: &Claim) -> Result<Shared, NotBegun> {
-        let pool = &self.source.pool;
-        let client =
-            Some(pool.get().await.map_err(|error| NotBegun::Failed(no_connection(error)))?);
-        let shared = Shared { client, lender: Arc::clone(&self) };
+        let shared = self.connection().await.map_err(NotBegun::Failed)?;
         let attempt = claim.attempt();
         let (nonce, slot) = (Hidden(attempt.nonce.as_bytes()), Hidden(attempt.slot.as_bytes()));
         let fence = signed(claim.grant().fence.number());
         let join = &self.source.statements.join;
         let arguments: [(&(dyn ToSql + Sync), Type); 3] =
             [(&slot, Type::BYTEA), (&nonce, Type::BYTEA), (&fence, Type::INT8)];
-        let begin = begin(self.source.settings.isolation, attempt.lease);
+        let begin = self.begin_text(attempt.lease);
+        let begin = format!("COMMIT; {begin}; {SAVEPOINT}");
         // In one round trip: each is sent as soon as it is polled.
         let (opened, joined, begun) = join3(
             shared.batch_execute(JOIN),
@@ -78,6 +79,37 @@ impl Lender {
             Err(error) => Err(NotBegun::Failed(failed(&error.into()))),
         }
     }
+
+    /// A connection of the caller's pool.
+    pub(super) async fn connection(self: &Arc<Self>) -> Result<Shared, Error> {
+        let client = Some(self.source.pool.get().await.map_err(no_connection)?);
+        Ok(Shared { client, lender: Arc::clone(self) })
+    }
+
+    /// What begins a handler's transaction. Others have to wait for what it has locked, so the server
+    /// ends it if its worker stands still for a lease, and looks whether there is still one while a
+    /// statement runs.
+    pub(super) fn begin_text(&self, lease: Duration) -> String {
+        let level = match self.source.settings.isolation {
+            IsolationLevel::Serializable => "SERIALIZABLE",
+            IsolationLevel::RepeatableRead => "REPEATABLE READ",
+            _ => "READ COMMITTED",
+        };
+        let idle = u64::try_from((lease - lease / 20).as_millis()).unwrap_or(u64::MAX);
+        let idle = idle.clamp(1, i32::MAX as u64);
+        let look = (idle / 4).clamp(1, 1000);
+        let setting = "current_setting('idle_in_transaction_session_timeout')::interval";
+        format!(
+            "BEGIN ISOLATION LEVEL {level} READ WRITE;
+            SELECT set_config('synchronous_commit', 'on', true)
+                WHERE current_setting('synchronous_commit') = 'off';
+            SELECT set_config('idle_in_transaction_session_timeout', '{idle}ms', true)
+                WHERE {setting} = '0' OR {setting} > '{idle} ms';
+            SELECT set_config('client_connection_check_interval', '{look}ms', true)
+                WHERE current_setting('client_connection_check_interval') = '0'
+                    AND version() LIKE '%linux%'"
+        )
+    }
 }
 
 /// What is said before the record is marked: whatever the default is, it is one short transaction
@@ -88,33 +120,6 @@ const JOIN: &str = "
     SELECT set_config('synchronous_commit', 'on', true)
         WHERE current_setting('synchronous_commit') = 'off';
 ";
-
-/// Ends that, and begins the handler's. Others have to wait for what it has locked, so the server ends
-/// it if its worker stands still for a lease, and looks whether there is still one while a statement
-/// runs.
-fn begin(isolation: IsolationLevel, lease: Duration) -> String {
-    let level = match isolation {
-        IsolationLevel::Serializable => "SERIALIZABLE",
-        IsolationLevel::RepeatableRead => "REPEATABLE READ",
-        _ => "READ COMMITTED",
-    };
-    let idle = u64::try_from((lease - lease / 20).as_millis()).unwrap_or(u64::MAX);
-    let idle = idle.clamp(1, i32::MAX as u64);
-    let look = (idle / 4).clamp(1, 1000);
-    let setting = "current_setting('idle_in_transaction_session_timeout')::interval";
-    format!(
-        "COMMIT;
-        BEGIN ISOLATION LEVEL {level} READ WRITE;
-        SELECT set_config('synchronous_commit', 'on', true)
-            WHERE current_setting('synchronous_commit') = 'off';
-        SELECT set_config('idle_in_transaction_session_timeout', '{idle}ms', true)
-            WHERE {setting} = '0' OR {setting} > '{idle} ms';
-        SELECT set_config('client_connection_check_interval', '{look}ms', true)
-            WHERE current_setting('client_connection_check_interval') = '0'
-                AND version() LIKE '%linux%';
-        {SAVEPOINT}"
-    )
-}
 
 impl Shared {
     /// Sends the end of the transaction in one round trip, and waits for it.
@@ -149,7 +154,7 @@ impl Shared {
     }
 
     /// The transaction has ended: the connection goes back to the pool.
-    fn give_back(mut self) {
+    pub(super) fn give_back(mut self) {
         drop(self.client.take());
     }
 }
@@ -216,6 +221,6 @@ fn no_connection(error: PoolError) -> Error {
     }
 }
 
-fn failed(failure: &Failure) -> Error {
+pub(super) fn failed(failure: &Failure) -> Error {
     Error::new(failure.kind(), Operation::Commit, failure.effect()).with_source(failure.cause())
 }

@@ -66,13 +66,14 @@ impl PostgresStore {
         if answer.flag {
             return Err(call.on_a_replica());
         }
-        super::seen(call, answer)
+        super::seen(answer).map_err(|invalid| call.unreadable(invalid))
     }
 
     /// The same, and whether its end will be notified: it is not if it came while this was looked at.
     async fn mark(&self, call: &Call<'_>, slot: &Slot) -> Result<(Seen, bool), Error> {
         let answer = call.ask(Verb::Mark, slot, &[]).await?.ok_or_else(|| call.unsettled())?;
         let marked = answer.flag || answer.waited;
-        Ok((super::seen(call, answer)?, marked))
+        let seen = super::seen(answer).map_err(|invalid| call.unreadable(invalid))?;
+        Ok((seen, marked))
     }
 }

@@ -1,6 +1,8 @@
 //! What only a real PostgreSQL can show: what a statement locks and writes, other defaults of the
-//! server, schemas and roles, lost replies, restarts, what is purged, and a pooler.
+//! server, schemas and roles, lost replies, restarts, what is purged, a pooler, and transactions of the
+//! caller's.
 
+mod in_transaction;
 mod listening;
 mod outages;
 mod pooler;

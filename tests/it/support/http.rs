@@ -52,6 +52,10 @@ impl Server {
         Self(address)
     }
 
+    pub fn port(self) -> u16 {
+        self.0.port()
+    }
+
     pub async fn stream(self) -> TcpStream {
         let stream = TcpStream::connect(self.0).await.expect("the server accepts");
         stream.set_nodelay(true).expect("a socket");

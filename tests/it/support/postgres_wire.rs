@@ -77,8 +77,18 @@ impl PostgresWire {
 
     /// Loses the reply to the next call.
     pub fn lose(&self, loss: Loss) {
+        self.lose_after(0, loss);
+    }
+
+    /// Loses the reply to the one that comes after this many others.
+    pub fn lose_after(&self, others: usize, loss: Loss) {
         let mut traffic = self.traffic.lock().unwrap();
-        traffic.lose = Some((traffic.replies, loss));
+        traffic.lose = Some((traffic.replies + others, loss));
+    }
+
+    /// Whether no reply is left to be lost.
+    pub fn has_lost(&self) -> bool {
+        self.traffic.lock().unwrap().lose.is_none()
     }
 
     async fn carry(&self, client: TcpStream, server: TcpStream) {

@@ -1,4 +1,4 @@
-//! The reference server as a process that can be killed, stopped and ended.
+//! Examples that serve, as processes that can be killed, stopped and ended.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -30,6 +30,13 @@ impl Process {
         Self::run(store, flags, None, vec![])
     }
 
+    /// The same of another example, with these arguments.
+    pub fn start_example(name: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(examples().join(name));
+        command.args(arguments).args(["--listen", "127.0.0.1:0"]).stderr(Stdio::null());
+        Self::spawn(command)
+    }
+
     /// The same with everything that it logs in a file.
     pub fn start_with_logs(store: &str, flags: &[&str], logs: File) -> Self {
         Self::run(store, flags, Some(logs), vec![])
@@ -41,15 +48,18 @@ impl Process {
     }
 
     fn run(store: &str, flags: &[&str], logs: Option<File>, environment: Environment) -> Self {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(examples().join("reference_server"));
         command.args(["--listen", "127.0.0.1:0", "--store", store]).args(flags);
         command.envs(environment);
         match logs {
             Some(logs) => command.env("RUST_LOG", "trace").stderr(logs),
             None => command.env_remove("RUST_LOG").stderr(Stdio::null()),
         };
-        let mut child =
-            command.stdout(Stdio::piped()).spawn().expect("the reference server starts");
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
         let stdout = child.stdout.take().expect("its output");
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).expect("its first line");
@@ -200,21 +210,22 @@ pub async fn until_settled(server: &Process, request: &Ask) -> Answer {
     panic!("the key is never settled");
 }
 
-/// The reference server, built as the tests were.
-fn binary() -> &'static Path {
+/// The folder of the servers among the examples, built as the tests were.
+fn examples() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         // The tests lie in `<target>/<profile>/deps`.
         let test = std::env::current_exe().expect("a path");
         let profile = test.ancestors().nth(2).expect("a folder for the profile");
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--all-features", "--example", "reference_server"]);
+        cargo.args(["build", "--quiet", "--all-features"]);
+        cargo.args(["--example", "reference_server", "--example", "recovery_points"]);
         cargo.arg("--target-dir").arg(profile.parent().expect("a target folder"));
         if profile.ends_with("release") {
             cargo.arg("--release");
         }
         let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
-        assert!(status.success(), "the reference server cannot be built");
-        profile.join("examples/reference_server")
+        assert!(status.success(), "the examples cannot be built");
+        profile.join("examples")
     })
 }

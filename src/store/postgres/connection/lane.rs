@@ -4,7 +4,7 @@ use std::sync::Arc;
 use deadpool::managed::{Object, Pool, PoolError};
 
 use super::{Connection, Source};
-use crate::store::postgres::error::Failure;
+use crate::store::postgres::error::{Cure, Failure};
 
 /// A number of connections, which are made when they are needed and which nobody else uses.
 #[derive(Clone)]
@@ -31,6 +31,21 @@ impl Lane {
             // It is never closed, and has neither timeouts nor hooks.
             Err(_) => Err(Failure::Unusable("the pool is of no use")),
         }
+    }
+
+    /// Leaves a connection on which this came if it is of no use any more, and tells whether the call
+    /// may be repeated.
+    pub(in crate::store::postgres) fn mend(&self, connection: Lent, failure: &Failure) -> bool {
+        match failure.cure() {
+            Cure::Nothing => connection.give_back(),
+            Cure::FindPrimary => self.close_idle(),
+            Cure::Reconnect => return true,
+            Cure::Repeat => {
+                connection.give_back();
+                return true;
+            }
+        }
+        false
     }
 
     /// Closes the connections that nobody uses right now.

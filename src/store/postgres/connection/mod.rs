@@ -71,6 +71,18 @@ impl Connection {
         row.into_iter().next().ok_or(Failure::Unusable("the server answers without a row"))
     }
 
+    /// Sends a statement that is not prepared, in one round trip. It commits by itself.
+    pub(super) async fn query_typed(
+        &self,
+        text: &str,
+        arguments: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, Failure> {
+        match self.source.settings.pooler {
+            true => self.in_transaction(text, arguments).await,
+            false => Ok(self.client.query_typed(text, arguments).await?),
+        }
+    }
+
     /// Deletes what has expired between two blocks of the table, and tells how much that was.
     pub(super) async fn purge(&self, from: i64, to: i64) -> Result<u64, Failure> {
         let text = &self.source.statements.purge;

@@ -15,6 +15,7 @@ CREATE TABLE IF NOT EXISTS idempotency_records (
     nonce bytea NOT NULL,          -- whose claim it is: 16 bytes, random
     fingerprint bytea NOT NULL,    -- what the request was: 32 bytes, a hash
     form bytea NOT NULL,           -- the version of the record, and how the fingerprint was made
-    outcome bytea                  -- the answer, where it is completed
+    outcome bytea,                 -- the answer, where it is completed
+    points bytea                   -- the results of its phases so far, where it is not
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE idempotency_records IS 'tower-idempotency schema 1';

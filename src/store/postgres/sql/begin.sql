@@ -8,7 +8,9 @@ taken AS (
         moment = clock.now + $3,
         expires = clock.now + $4,
         waited = false,
-        transactional = false,
+        -- What was saved of an operation stays, and so does that it may be resumed.
+        transactional = found.live AND r.points IS NOT NULL,
+        points = CASE WHEN found.live THEN r.points END,
         nonce = $5,
         fingerprint = $6,
         form = $7,
@@ -16,10 +18,12 @@ taken AS (
     FROM clock, found
     WHERE {unchanged} AND (
         NOT found.live
-        OR r.phase = 3 AND r.nonce <> $5
-        OR r.phase = 1 AND r.nonce <> $5 AND r.moment <= clock.now AND r.transactional
-        OR r.phase = 1 AND r.nonce <> $5 AND r.moment <= clock.now AND r.fingerprint = $6
-            AND (r.attempt < $8 OR r.fence = $9)
+        OR r.nonce <> $5 AND (r.points IS NULL OR r.fingerprint = $6) AND (
+            r.phase = 3
+            OR r.phase = 1 AND r.moment <= clock.now AND r.transactional
+            OR r.phase = 1 AND r.moment <= clock.now AND r.fingerprint = $6
+                AND (r.attempt < $8 OR r.fence = $9)
+        )
     )
     RETURNING r.fence, r.attempt, found.live AND found.phase = 1 AS reclaimed
 ), made AS (

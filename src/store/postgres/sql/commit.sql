@@ -5,7 +5,8 @@ WITH kept AS (
         phase = 2,
         moment = {now},
         expires = {now} + $5,
-        outcome = $4
+        outcome = $4,
+        points = NULL
     WHERE slot = $1 AND nonce = $2 AND fence = $3 AND phase = 1
     RETURNING waited
 )

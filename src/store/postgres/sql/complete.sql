@@ -9,7 +9,8 @@ kept AS (
         nonce = $5,
         fingerprint = $6,
         form = $7,
-        outcome = $3
+        outcome = $3,
+        points = NULL
     FROM clock, found
     WHERE {unchanged} AND (NOT found.live OR r.phase = 1 AND r.nonce = $5)
     RETURNING r.fence, r.attempt, r.waited

@@ -7,6 +7,8 @@ kept AS (
         moment = clock.now + $3,
         expires = clock.now + $4,
         waited = r.waited AND found.live,
+        transactional = r.transactional AND r.nonce = $5,
+        points = CASE WHEN r.nonce = $5 THEN r.points END,
         nonce = $5,
         fingerprint = $6,
         form = $7,
