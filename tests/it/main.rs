@@ -15,4 +15,5 @@ mod rules;
 mod support;
 mod texts;
 mod topology;
+mod transactions_sqlx;
 mod values;

@@ -1,3 +1,6 @@
+#[cfg(feature = "sqlx")]
+mod sqlx;
+
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,6 +11,8 @@ use deadpool_postgres::tokio_postgres::types::{ToSql, Type};
 use deadpool_postgres::{Client, Object, PoolError};
 use futures_util::future::join3;
 
+#[cfg(feature = "sqlx")]
+pub(crate) use self::sqlx::Shared as SharedSqlx;
 use super::PostgresStore;
 use super::connection::Source;
 use super::error::{Cure, Failure};
@@ -36,6 +41,9 @@ pub(crate) struct Shared {
 pub(crate) enum NotBegun {
     /// The claim is somebody else's by now.
     Lost,
+    /// The store was given no pool of `sqlx`.
+    #[cfg(feature = "sqlx")]
+    NoPool,
     Failed(Error),
 }
 
@@ -77,6 +85,12 @@ impl Lender {
             Ok(_) => Ok(shared),
             Err(error) => Err(NotBegun::Failed(failed(&error.into()))),
         }
+    }
+
+    /// Tells those who wait in this process.
+    fn wake(&self, claim: &Claim) {
+        let slot: Slot = claim.attempt().slot;
+        self.board.wake(slot.as_bytes());
     }
 }
 
@@ -158,22 +172,10 @@ impl Transaction for Shared {
         within: Duration,
     ) -> Pin<Box<dyn Future<Output = Result<(), Uncommitted>> + Send + 'a>> {
         Box::pin(async move {
-            match tokio::time::timeout(within, self.end(claim, outcome, writes)).await {
-                Ok(Ok(())) => {
-                    let slot: Slot = claim.attempt().slot;
-                    self.lender.board.wake(slot.as_bytes());
-                    self.give_back();
-                    Ok(())
-                }
-                Ok(Err(failure)) => {
-                    let lost_a_race = failure.cure() == Cure::Repeat;
-                    Err(Uncommitted { error: failed(&failure), lost_a_race })
-                }
-                Err(_) => {
-                    let error = Error::new(ErrorKind::TimedOut, Operation::Commit, Effect::Unknown);
-                    Err(Uncommitted { error, lost_a_race: false })
-                }
-            }
+            in_time(within, self.end(claim, outcome, writes)).await?;
+            self.lender.wake(claim);
+            self.give_back();
+            Ok(())
         })
     }
 
@@ -198,6 +200,23 @@ impl Drop for Shared {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
             drop(Object::take(client));
+        }
+    }
+}
+
+/// What came of an end that may take so long.
+async fn in_time(
+    within: Duration,
+    end: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Uncommitted> {
+    match tokio::time::timeout(within, end).await {
+        Ok(ended) => ended.map_err(|failure| Uncommitted {
+            error: failed(&failure),
+            lost_a_race: failure.cure() == Cure::Repeat,
+        }),
+        Err(_) => {
+            let error = Error::new(ErrorKind::TimedOut, Operation::Commit, Effect::Unknown);
+            Err(Uncommitted { error, lost_a_race: false })
         }
     }
 }
