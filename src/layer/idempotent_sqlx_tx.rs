@@ -34,8 +34,9 @@ use crate::store::postgres::{Lender, SharedSqlx};
 ///   a second one that fails, `sqlx` is in no transaction any more.
 /// - `sqlx` waits for every answer of the server before it goes on: the beginning takes five round
 ///   trips and the end four, where `IdempotentTx` takes one each.
-/// - The connection that it is begun on must not be in a transaction that somebody has left in the
-///   pool by statements of his own.
+/// - What somebody has written by statements of his own in a transaction that he then left open, and
+///   put back into the pool, is committed by whoever begins next on that connection, as with `sqlx`
+///   itself.
 pub struct IdempotentSqlxTx(Loan<SharedSqlx>);
 
 impl IdempotentSqlxTx {

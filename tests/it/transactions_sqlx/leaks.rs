@@ -66,3 +66,24 @@ async fn a_transaction_that_is_not_waited_for_leaks_none() {
     app.send(a_key().1).await;
     shop.is_whole().await;
 }
+
+#[tokio::test]
+async fn a_connection_that_was_put_back_after_a_begin_is_of_use_all_the_same() {
+    let (shop, (key, ask)) = (Shop::open(), a_key());
+    // As a `begin` of the pool does that is not waited for.
+    let mut connection = shop.pool.acquire().await.expect("a connection");
+    sqlx::raw_sql("BEGIN ISOLATION LEVEL SERIALIZABLE").execute(&mut *connection).await.unwrap();
+    connection.return_to_pool().await;
+    assert_eq!((shop.pool.num_idle(), shop.open_transactions()), (1, 1));
+    let app = shop
+        .serve(Policy::new(), async |_, mut tx| {
+            let isolation = sqlx::query_scalar("SHOW transaction_isolation");
+            let isolation: String = isolation.fetch_one(&mut *tx).await.expect("a setting");
+            (StatusCode::CREATED, isolation)
+        })
+        .await;
+    let answer = app.send(&ask).await;
+    assert_eq!((answer.status, answer.text()), (201, "read committed"));
+    assert_eq!((shop.pool.size(), shop.rows(&key)), (1, 1));
+    shop.is_whole().await;
+}
