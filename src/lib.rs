@@ -82,6 +82,7 @@
 //! | `redis-sentinel` | no | the same on the master that Sentinels name |
 //! | `redis-cluster` | no | the same on a Cluster |
 //! | `redis-tls` | no | the same by TLS; the program chooses the cryptography |
+//! | `sqlx` | no | the PostgreSQL store, and transactions of `sqlx` for handlers |
 //!
 //! # When not to use it
 //!
@@ -103,6 +104,8 @@ mod sync;
 mod within;
 
 pub use crate::engine::{Abandoned, Rejection, RunningClaim, Verdict};
+#[cfg(feature = "sqlx")]
+pub use crate::layer::IdempotentSqlxTx;
 pub use crate::layer::{
     Drain, FingerprintPolicy, IdempotencyLayer, InFlight, InvalidConfig, Policy, Problems,
     Recovery, Required, Scope, SerializationFailure, StoreFailure, Tenant, Unresolved,

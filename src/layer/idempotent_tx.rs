@@ -1,15 +1,13 @@
-use std::any::Any;
 use std::fmt;
 use std::ops::Deref;
 
 use deadpool_postgres::Client;
 
+use super::loan::Loan;
 use super::transaction::SerializationFailure;
-use crate::engine::{Joint, Lent, RunningClaim};
-use crate::store::postgres::tokio_postgres::Error as PostgresError;
-use crate::store::postgres::tokio_postgres::error::SqlState;
-use crate::store::postgres::{Lender, NotBegun, Shared};
-use crate::store::{Effect, Error, ErrorKind, Operation, Transaction};
+use crate::engine::RunningClaim;
+use crate::store::Error;
+use crate::store::postgres::{Lender, Shared, lost_a_race};
 
 /// A transaction in which what the handler writes is committed together with the outcome of its
 /// request, or not at all: its effects in that database happen exactly once.
@@ -52,11 +50,7 @@ use crate::store::{Effect, Error, ErrorKind, Operation, Transaction};
 /// - A handler that does nothing in it for almost a lease is ended by the server, since others have to
 ///   wait for what it has locked (`idle_in_transaction_session_timeout`).
 /// - It is begun when the handler takes it, after the record has been marked in a commit of its own.
-pub struct IdempotentTx {
-    claim: RunningClaim,
-    /// There until it is dropped.
-    shared: Option<Box<Shared>>,
-}
+pub struct IdempotentTx(Loan<Shared>);
 
 /// Why a handler has no [`IdempotentTx`], or no [`RecoveryPoints`](crate::RecoveryPoints). As a response it says that nothing was executed.
 #[derive(Debug)]
@@ -67,7 +61,12 @@ pub enum NoTransaction {
     Unclaimed,
     /// The store of the layer is no [`PostgresStore`](crate::PostgresStore).
     NoDatabase,
-    /// The transaction is in use already, or its handler has ended.
+    /// The store was given no pool of `sqlx`:
+    /// [`PostgresStore::sqlx`](crate::PostgresStore::sqlx).
+    #[cfg(feature = "sqlx")]
+    NoSqlxPool,
+    /// The transaction is in use already, or was begun as one of another kind, or its handler has
+    /// ended.
     InUse,
     /// Another worker owns the key by now.
     ClaimLost,
@@ -81,44 +80,7 @@ impl IdempotentTx {
     /// # Errors
     /// If there is none.
     pub async fn begin(claim: &RunningClaim) -> Result<Self, NoTransaction> {
-        let held = &claim.0;
-        let joint = held.joint().ok_or_else(|| match held.is_protected() {
-            true => NoTransaction::NoDatabase,
-            false => NoTransaction::Unclaimed,
-        })?;
-        let lent = joint.lend().map_err(|_| NoTransaction::InUse)?;
-        // It gives back what was lent, also if this is not waited for.
-        let mut tx = Self { claim: claim.clone(), shared: None };
-        match lent {
-            Lent::New => {
-                tx.shared = Some(Box::new(begin(joint, claim).await?));
-                joint.join();
-            }
-            Lent::Again(shared) => {
-                let ours: &dyn Any = &*shared;
-                if !ours.is::<Shared>() {
-                    joint.give_back(Some(shared));
-                    return Err(NoTransaction::InUse);
-                }
-                let shared: Box<dyn Any> = shared;
-                tx.shared = shared.downcast().ok();
-            }
-        }
-        Ok(tx)
-    }
-}
-
-async fn begin(joint: &Joint, claim: &RunningClaim) -> Result<Shared, NoTransaction> {
-    let lender = joint.transactions.of::<Lender>().ok_or(NoTransaction::NoDatabase)?;
-    let claim = claim.0.claim();
-    match tokio::time::timeout(claim.attempt().lease, lender.begin(claim)).await {
-        Ok(Ok(shared)) => Ok(shared),
-        Ok(Err(NotBegun::Lost)) => Err(NoTransaction::ClaimLost),
-        Ok(Err(NotBegun::Failed(error))) => Err(NoTransaction::Unavailable(error)),
-        Err(_) => {
-            let error = Error::new(ErrorKind::TimedOut, Operation::Commit, Effect::None);
-            Err(NoTransaction::Unavailable(error))
-        }
+        Loan::take(claim, Lender::begin).await.map(Self)
     }
 }
 
@@ -126,22 +88,13 @@ impl Deref for IdempotentTx {
     type Target = Client;
 
     fn deref(&self) -> &Client {
-        self.shared.as_ref().expect("it is there until it is dropped")
-    }
-}
-
-impl Drop for IdempotentTx {
-    fn drop(&mut self) {
-        if let Some(joint) = self.claim.0.joint() {
-            let shared = self.shared.take().map(|shared| -> Box<dyn Transaction> { shared });
-            joint.give_back(shared);
-        }
+        self.0.transaction()
     }
 }
 
 impl fmt::Debug for IdempotentTx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IdempotentTx").field("claim", &self.claim).finish_non_exhaustive()
+        f.debug_struct("IdempotentTx").field("claim", self.0.claim()).finish_non_exhaustive()
     }
 }
 
@@ -150,6 +103,8 @@ impl fmt::Display for NoTransaction {
         f.write_str(match self {
             Self::Unclaimed => "the request is not protected, so it has no transaction",
             Self::NoDatabase => "the store of the layer has no transactions: use a PostgresStore",
+            #[cfg(feature = "sqlx")]
+            Self::NoSqlxPool => "the store has no pool of sqlx: give it one, PostgresStore::sqlx",
             Self::InUse => "the transaction of this request is in use, or its handler has ended",
             Self::ClaimLost => "another worker owns the key by now",
             Self::Unavailable(_) => "the database cannot be used",
@@ -167,11 +122,12 @@ impl std::error::Error for NoTransaction {
 }
 
 impl SerializationFailure {
-    /// Whether this is what an error says: a serialization failure or a deadlock.
+    /// Whether this is what an error of the database's client says: a serialization failure or a
+    /// deadlock. An error of your own may be around it, if that names it as its
+    /// [`source`](std::error::Error::source).
     #[must_use]
-    pub fn of(error: &PostgresError) -> Option<Self> {
-        let lost_a_race = [&SqlState::T_R_SERIALIZATION_FAILURE, &SqlState::T_R_DEADLOCK_DETECTED];
-        error.code().is_some_and(|code| lost_a_race.contains(&code)).then_some(Self)
+    pub fn of(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        std::iter::successors(Some(error), |error| error.source()).any(lost_a_race).then_some(Self)
     }
 }
 
@@ -199,6 +155,8 @@ mod extract {
             tracing::error!(error = %self, "the handler has no transaction");
             let rejection = match self {
                 Self::Unclaimed => Rejection::KeyMissing,
+                #[cfg(feature = "sqlx")]
+                Self::NoSqlxPool => Rejection::HandlerFailed { retryable: false },
                 Self::NoDatabase | Self::InUse => Rejection::HandlerFailed { retryable: false },
                 Self::ClaimLost | Self::Unavailable(_) => Rejection::unavailable(),
             };

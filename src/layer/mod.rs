@@ -154,11 +154,15 @@ mod fingerprint;
 mod frames;
 mod future;
 mod headers;
+#[cfg(feature = "sqlx")]
+mod idempotent_sqlx_tx;
 #[cfg(feature = "postgres")]
 mod idempotent_tx;
 mod invalid_config;
 #[expect(clippy::module_inception, reason = "the tower-http shape: layer, service, future, body")]
 mod layer;
+#[cfg(feature = "postgres")]
+mod loan;
 mod options;
 mod policy;
 mod problem;
@@ -180,6 +184,8 @@ pub use self::config::Builder;
 pub use self::extract::MissingClaim;
 pub use self::fingerprint::FingerprintPolicy;
 pub use self::future::ResponseFuture;
+#[cfg(feature = "sqlx")]
+pub use self::idempotent_sqlx_tx::IdempotentSqlxTx;
 #[cfg(feature = "postgres")]
 pub use self::idempotent_tx::{IdempotentTx, NoTransaction};
 pub use self::invalid_config::InvalidConfig;

@@ -17,4 +17,5 @@ mod support;
 mod texts;
 mod topology;
 mod transactions;
+mod transactions_sqlx;
 mod values;

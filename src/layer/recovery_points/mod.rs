@@ -198,7 +198,7 @@ impl RecoveryPoints {
         let (lender, within) = self.means().map_err(failed)?;
         let claim = self.claim.clone();
         let claim = claim.0.claim();
-        let begun = lender.begin_phase(claim.attempt().lease).await;
+        let begun = lender.begin_phase(claim).await;
         let (tx, ended) = PhaseTx::lend(begun.map_err(|error| failed(error.into()))?);
         let written = write(tx).await;
         let tx = ended.take().ok_or_else(|| failed(PhaseFailure::Kept))?;

@@ -26,6 +26,9 @@ pub(super) struct Settings {
     pub(super) pooler: bool,
     /// Of the transactions that handlers are lent.
     pub(super) isolation: IsolationLevel,
+    /// Where handlers' transactions of `sqlx` get their connections.
+    #[cfg(feature = "sqlx")]
+    pub(super) sqlx: Option<sqlx::PgPool>,
 }
 
 impl Default for Settings {
@@ -35,6 +38,8 @@ impl Default for Settings {
             connections: 5,
             pooler: false,
             isolation: IsolationLevel::ReadCommitted,
+            #[cfg(feature = "sqlx")]
+            sqlx: None,
         }
     }
 }
@@ -134,6 +139,31 @@ impl PostgresStore {
     #[must_use]
     pub fn isolation(self, isolation: IsolationLevel) -> Self {
         let settings = Settings { isolation, ..self.source.settings.clone() };
+        self.with(settings)
+    }
+
+    /// The pool of `sqlx` for handlers that write in a transaction of its with
+    /// [`IdempotentSqlxTx`](crate::IdempotentSqlxTx). It has to lead to the database of the records.
+    ///
+    /// The store itself uses none of its connections. A transaction whose fate is not known is ended
+    /// by closing its connection, of which the pool makes another when it needs one.
+    ///
+    /// ```
+    /// use tower_idempotency::store::PostgresStore;
+    /// use tower_idempotency::store::postgres::sqlx::PgPool;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let address = "postgres://payments@localhost/payments";
+    /// let store = PostgresStore::connect(address)?.sqlx(PgPool::connect_lazy(address)?);
+    /// # let _ = store;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "sqlx")]
+    #[must_use]
+    pub fn sqlx(self, pool: sqlx::PgPool) -> Self {
+        let settings = Settings { sqlx: Some(pool), ..self.source.settings.clone() };
         self.with(settings)
     }
 

@@ -2,7 +2,9 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use deadpool_postgres::tokio_postgres::Error as PostgresError;
-use deadpool_postgres::tokio_postgres::error::{DbError, Severity, SqlState};
+use deadpool_postgres::tokio_postgres::error::{Severity, SqlState};
+#[cfg(feature = "sqlx")]
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use crate::store::{Effect, ErrorKind};
 
@@ -24,6 +26,8 @@ pub(super) enum Cure {
 #[derive(Debug)]
 pub(super) enum Failure {
     Postgres(PostgresError),
+    #[cfg(feature = "sqlx")]
+    Sqlx(sqlx::Error),
     /// What is there is of no use to the store: the table is missing, or of another schema.
     Unusable(&'static str),
 }
@@ -34,11 +38,47 @@ impl From<PostgresError> for Failure {
     }
 }
 
+#[cfg(feature = "sqlx")]
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sqlx(error)
+    }
+}
+
+/// What the server said.
+struct Said<'a> {
+    code: SqlState,
+    /// Whether it has ended no more than the statement and its transaction.
+    is_error: bool,
+    message: &'a str,
+}
+
 impl Failure {
-    pub(super) fn kind(&self) -> ErrorKind {
+    fn said(&self) -> Option<Said<'_>> {
         match self {
-            Self::Unusable(_) => ErrorKind::Refused,
-            Self::Postgres(error) => error.as_db_error().map_or(ErrorKind::Unreachable, of_server),
+            Self::Unusable(_) => None,
+            Self::Postgres(error) => error.as_db_error().map(|error| Said {
+                code: error.code().clone(),
+                is_error: error.parsed_severity() == Some(Severity::Error),
+                message: error.message(),
+            }),
+            #[cfg(feature = "sqlx")]
+            Self::Sqlx(error) => {
+                let error = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
+                Some(Said {
+                    code: SqlState::from_code(error.code()),
+                    is_error: error.severity() == PgSeverity::Error,
+                    message: error.message(),
+                })
+            }
+        }
+    }
+
+    pub(super) fn kind(&self) -> ErrorKind {
+        match (self, self.said()) {
+            (Self::Unusable(_), _) => ErrorKind::Refused,
+            (_, Some(said)) => of_server(&said.code),
+            (_, None) => ErrorKind::Unreachable,
         }
     }
 
@@ -50,41 +90,57 @@ impl Failure {
     /// Whether the server itself has rolled the statement back. With anything worse than an `ERROR`
     /// the connection ends, and nothing is known.
     pub(super) fn is_answer(&self) -> bool {
-        match self {
-            Self::Unusable(_) => true,
-            Self::Postgres(error) => error
-                .as_db_error()
-                .is_some_and(|error| error.parsed_severity() == Some(Severity::Error)),
-        }
+        matches!(self, Self::Unusable(_)) || self.said().is_some_and(|said| said.is_error)
     }
 
     /// Whether a statement of the store failed on purpose, since what it writes must not be committed.
     pub(super) fn is_our_own(&self) -> bool {
-        match self {
-            Self::Unusable(_) => false,
-            Self::Postgres(error) => error.code() == Some(&SqlState::UNDEFINED_OBJECT),
-        }
+        self.said().is_some_and(|said| said.code == SqlState::UNDEFINED_OBJECT)
     }
 
     pub(super) fn cure(&self) -> Cure {
-        let Self::Postgres(error) = self else { return Cure::Nothing };
-        match error.as_db_error() {
-            Some(error) => cure(error),
-            None => Cure::Reconnect,
+        match (self, self.said()) {
+            (Self::Unusable(_), _) => Cure::Nothing,
+            (_, Some(said)) => cure(&said),
+            (_, None) => Cure::Reconnect,
         }
     }
 
     pub(super) fn cause(&self) -> Cause {
-        match self {
-            Self::Unusable(why) => Cause((*why).into()),
-            Self::Postgres(error) => Cause::of(error),
-        }
+        let text = match (self, self.said()) {
+            (_, Some(said)) => format!("{} (SQLSTATE {})", said.message, said.code.code()),
+            (Self::Unusable(why), _) => (*why).to_owned(),
+            (Self::Postgres(error), _) => match error.source() {
+                Some(source) => format!("{error}: {source}"),
+                None => error.to_string(),
+            },
+            #[cfg(feature = "sqlx")]
+            (Self::Sqlx(error), _) => error.to_string(),
+        };
+        Cause(text.into())
     }
 }
 
-fn cure(error: &DbError) -> Cure {
-    let code = error.code();
-    if [&SqlState::T_R_SERIALIZATION_FAILURE, &SqlState::T_R_DEADLOCK_DETECTED].contains(&code) {
+/// Whether an error says that a transaction lost against others: a serialization failure or a
+/// deadlock.
+pub(crate) fn lost_a_race(error: &(dyn StdError + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<PostgresError>() {
+        return error.code().is_some_and(is_lost_race);
+    }
+    #[cfg(feature = "sqlx")]
+    if let Some(sqlx::Error::Database(error)) = error.downcast_ref::<sqlx::Error>() {
+        return error.code().is_some_and(|code| is_lost_race(&SqlState::from_code(&code)));
+    }
+    false
+}
+
+fn is_lost_race(code: &SqlState) -> bool {
+    [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code)
+}
+
+fn cure(said: &Said<'_>) -> Cure {
+    let code = &said.code;
+    if is_lost_race(code) {
         return Cure::Repeat;
     }
     if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
@@ -97,14 +153,10 @@ fn cure(error: &DbError) -> Cure {
         SqlState::DUPLICATE_PSTATEMENT,
         SqlState::FEATURE_NOT_SUPPORTED,
     ];
-    match error.parsed_severity() {
-        Some(Severity::Error) if !unprepared.contains(code) => Cure::Nothing,
-        _ => Cure::Reconnect,
-    }
+    if said.is_error && !unprepared.contains(code) { Cure::Nothing } else { Cure::Reconnect }
 }
 
-fn of_server(error: &DbError) -> ErrorKind {
-    let code = error.code();
+fn of_server(code: &SqlState) -> ErrorKind {
     let class = code.code().get(..2).unwrap_or_default();
     match class {
         "08" => ErrorKind::Unreachable,
@@ -124,17 +176,6 @@ fn of_server(error: &DbError) -> ErrorKind {
 /// What the server or the connection said, without what it may repeat of the arguments.
 #[derive(Debug)]
 pub(super) struct Cause(Box<str>);
-
-impl Cause {
-    fn of(error: &PostgresError) -> Self {
-        let text = match (error.as_db_error(), error.source()) {
-            (Some(error), _) => format!("{} (SQLSTATE {})", error.message(), error.code().code()),
-            (None, Some(source)) => format!("{error}: {source}"),
-            (None, None) => error.to_string(),
-        };
-        Self(text.into())
-    }
-}
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

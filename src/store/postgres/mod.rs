@@ -73,16 +73,22 @@ use std::time::Duration;
 pub use deadpool_postgres;
 pub use deadpool_postgres::tokio_postgres;
 use deadpool_postgres::tokio_postgres::types::ToSql;
+/// The same, for those who use that.
+#[cfg(feature = "sqlx")]
+pub use sqlx;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::arguments::{BeginArguments, CompleteArguments};
 use self::call::Call;
 use self::connection::Source;
 use self::connection::lane::Lane;
+pub(crate) use self::error::lost_a_race;
 pub(crate) use self::points::{NotSaved, Save};
 use self::row::{Answer, Hidden, count, form, signed, span};
 use self::statements::Verb as Statement;
 pub use self::table::InvalidTable;
+#[cfg(feature = "sqlx")]
+pub(crate) use self::transaction::SharedSqlx;
 pub(crate) use self::transaction::{Lender, NotBegun, Shared};
 use self::watch::Watches;
 use super::records::{classify, content, unnumbered};

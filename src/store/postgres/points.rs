@@ -77,11 +77,11 @@ impl Lender {
     }
 
     /// Begins the transaction of a phase, on a connection of the caller's pool.
-    pub(crate) async fn begin_phase(self: Arc<Self>, lease: Duration) -> Result<Shared, NotSaved> {
-        bounded(lease, async {
+    pub(crate) async fn begin_phase(self: Arc<Self>, claim: &Claim) -> Result<Shared, NotSaved> {
+        bounded(claim.attempt().lease, async {
             let shared = self.connection().await.map_err(NotSaved::Failed)?;
             shared
-                .batch_execute(&format!("{}; {MARK}", self.begin_text(lease)))
+                .batch_execute(&format!("{}; {MARK}", self.begin_text(claim)))
                 .await
                 .map_err(|error| of(&error.into()))?;
             Ok(shared)

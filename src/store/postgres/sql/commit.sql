@@ -1,5 +1,5 @@
--- Stores the outcome in the transaction of its handler; where the claim is lost, nothing of that may be
--- committed, so the statement fails. $1 slot, $2 nonce, $3 fence, $4 outcome, $5 retention
+-- Stores the outcome in the transaction of its handler. Where the claim is lost, nothing of that may be
+-- committed, and where the handler has ended it, nothing of it may be told: the statement fails. $1 slot, $2 nonce, $3 fence, $4 outcome, $5 retention
 WITH kept AS (
     UPDATE {records} SET
         phase = 2,
@@ -8,6 +8,7 @@ WITH kept AS (
         outcome = $4,
         points = NULL
     WHERE slot = $1 AND nonce = $2 AND fence = $3 AND phase = 1
+        AND current_setting('tower_idempotency.claim', true) = $3::text
     RETURNING waited
 )
 SELECT CASE

@@ -1,3 +1,6 @@
+#[cfg(feature = "sqlx")]
+mod sqlx;
+
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,6 +11,8 @@ use deadpool_postgres::tokio_postgres::types::{ToSql, Type};
 use deadpool_postgres::{Client, Object, PoolError};
 use futures_util::future::join3;
 
+#[cfg(feature = "sqlx")]
+pub(crate) use self::sqlx::Shared as SharedSqlx;
 use super::PostgresStore;
 use super::connection::Source;
 use super::connection::lane::Lane;
@@ -39,6 +44,9 @@ pub(crate) struct Shared {
 pub(crate) enum NotBegun {
     /// The claim is somebody else's by now.
     Lost,
+    /// The store was given no pool of `sqlx`.
+    #[cfg(feature = "sqlx")]
+    NoPool,
     Failed(Error),
 }
 
@@ -63,7 +71,7 @@ impl Lender {
         let join = &self.source.statements.join;
         let arguments: [(&(dyn ToSql + Sync), Type); 3] =
             [(&slot, Type::BYTEA), (&nonce, Type::BYTEA), (&fence, Type::INT8)];
-        let begin = self.begin_text(attempt.lease);
+        let begin = self.begin_text(claim);
         let begin = format!("COMMIT; {begin}; {SAVEPOINT}");
         // In one round trip: each is sent as soon as it is polled.
         let (opened, joined, begun) = join3(
@@ -88,19 +96,21 @@ impl Lender {
 
     /// What begins a handler's transaction. Others have to wait for what it has locked, so the server
     /// ends it if its worker stands still for a lease, and looks whether there is still one while a
-    /// statement runs.
-    pub(super) fn begin_text(&self, lease: Duration) -> String {
+    /// statement runs. What is set ends with the transaction, so that no other one is taken for it.
+    pub(super) fn begin_text(&self, claim: &Claim) -> String {
         let level = match self.source.settings.isolation {
             IsolationLevel::Serializable => "SERIALIZABLE",
             IsolationLevel::RepeatableRead => "REPEATABLE READ",
             _ => "READ COMMITTED",
         };
+        let (fence, lease) = (claim.grant().fence.number(), claim.attempt().lease);
         let idle = u64::try_from((lease - lease / 20).as_millis()).unwrap_or(u64::MAX);
         let idle = idle.clamp(1, i32::MAX as u64);
         let look = (idle / 4).clamp(1, 1000);
         let setting = "current_setting('idle_in_transaction_session_timeout')::interval";
         format!(
             "BEGIN ISOLATION LEVEL {level} READ WRITE;
+            SELECT set_config('tower_idempotency.claim', '{fence}', true);
             SELECT set_config('synchronous_commit', 'on', true)
                 WHERE current_setting('synchronous_commit') = 'off';
             SELECT set_config('idle_in_transaction_session_timeout', '{idle}ms', true)
@@ -109,6 +119,12 @@ impl Lender {
                 WHERE current_setting('client_connection_check_interval') = '0'
                     AND version() LIKE '%linux%'"
         )
+    }
+
+    /// Tells those who wait in this process.
+    fn wake(&self, claim: &Claim) {
+        let slot: Slot = claim.attempt().slot;
+        self.board.wake(slot.as_bytes());
     }
 }
 
@@ -168,22 +184,10 @@ impl Transaction for Shared {
         within: Duration,
     ) -> Pin<Box<dyn Future<Output = Result<(), Uncommitted>> + Send + 'a>> {
         Box::pin(async move {
-            match tokio::time::timeout(within, self.end(claim, outcome, writes)).await {
-                Ok(Ok(())) => {
-                    let slot: Slot = claim.attempt().slot;
-                    self.lender.board.wake(slot.as_bytes());
-                    self.give_back();
-                    Ok(())
-                }
-                Ok(Err(failure)) => {
-                    let lost_a_race = failure.cure() == Cure::Repeat;
-                    Err(Uncommitted { error: failed(&failure), lost_a_race })
-                }
-                Err(_) => {
-                    let error = Error::new(ErrorKind::TimedOut, Operation::Commit, Effect::Unknown);
-                    Err(Uncommitted { error, lost_a_race: false })
-                }
-            }
+            in_time(within, self.end(claim, outcome, writes)).await?;
+            self.lender.wake(claim);
+            self.give_back();
+            Ok(())
         })
     }
 
@@ -208,6 +212,23 @@ impl Drop for Shared {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
             drop(Object::take(client));
+        }
+    }
+}
+
+/// What came of an end that may take so long.
+async fn in_time(
+    within: Duration,
+    end: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Uncommitted> {
+    match tokio::time::timeout(within, end).await {
+        Ok(ended) => ended.map_err(|failure| Uncommitted {
+            error: failed(&failure),
+            lost_a_race: failure.cure() == Cure::Repeat,
+        }),
+        Err(_) => {
+            let error = Error::new(ErrorKind::TimedOut, Operation::Commit, Effect::Unknown);
+            Err(Uncommitted { error, lost_a_race: false })
         }
     }
 }
