@@ -40,6 +40,15 @@ impl Verb {
         }
     }
 
+    /// Whose call it is, where a call is somebody's.
+    const fn own_nonce(self) -> &'static str {
+        match self {
+            Self::Begin | Self::Renew | Self::Complete => "$5",
+            Self::Release => "$3",
+            Self::Resolve | Self::Look | Self::Mark => "NULL::bytea",
+        }
+    }
+
     /// Whether nothing was done because the deadline had passed. To look is never too late.
     pub(super) fn is_late(self, answer: &Answer, deadline: Timestamp) -> bool {
         let writes = !matches!(self, Self::Look | Self::Mark);
@@ -76,7 +85,10 @@ pub(super) struct Statements {
 impl Statements {
     pub(super) fn new(table: &Table) -> Self {
         let (head, tail) = (include_str!("sql/head.sql"), include_str!("sql/tail.sql"));
-        let verb = |verb: Verb| filled(&[head, verb.text(), tail].concat(), table);
+        let verb = |verb: Verb| {
+            let text = [head, verb.text(), tail].concat();
+            filled(&text.replace("{own_nonce}", verb.own_nonce()), table)
+        };
         let filled = |text| filled(text, table);
         Self {
             verbs: Verb::ALL.map(verb),
