@@ -19,7 +19,7 @@ use crate::executions::{Executions, Ticket};
 use crate::options::{Options, StoreOption};
 use crate::stores;
 
-/// How long a statement may take; a connection can be silent for good.
+/// How much longer than it has to a handler may take; a connection can be silent for good.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 struct Charges {
@@ -52,11 +52,11 @@ async fn charge(
 ) -> Response {
     let key = ticket.key().to_owned();
     let work = |execution| async move {
-        let row = within(async {
+        let row = within(ms, async {
             let client = charges.pool.get().await.ok()?;
-            charges.insert(&client, &key, execution).await
+            charges.insert(&client, &key, execution, ms).await
         });
-        answer(row.await, ms, &headers).await
+        answer(row.await, &headers)
     };
     ticket.run(work).await
 }
@@ -71,30 +71,31 @@ async fn charge_in_transaction(
 ) -> Response {
     let key = ticket.key().to_owned();
     let work = |execution| async move {
-        let row = within(charges.insert(&tx, &key, execution)).await;
-        answer(row, ms, &headers).await
+        let row = within(ms, charges.insert(&tx, &key, execution, ms)).await;
+        answer(row, &headers)
     };
     ticket.run(work).await
 }
 
 impl Charges {
-    /// The new row.
-    async fn insert(&self, client: &Client, key: &str, execution: u64) -> Option<i64> {
+    /// The new row, after PostgreSQL has taken its time: meanwhile the connection is not idle.
+    async fn insert(&self, client: &Client, key: &str, execution: u64, ms: u64) -> Option<i64> {
         let process = i64::from(std::process::id());
         let execution = i64::try_from(execution).ok()?;
         let row = client.query_one(&self.insert, &[&key, &process, &execution]).await.ok()?;
+        let wait = Duration::from_millis(ms).as_secs_f64();
+        client.execute("SELECT pg_sleep($1)", &[&wait]).await.ok()?;
         row.try_get(0).ok()
     }
 }
 
-async fn within(work: impl Future<Output = Option<i64>>) -> Option<i64> {
-    tokio::time::timeout(PATIENCE, work).await.ok().flatten()
+async fn within(ms: u64, work: impl Future<Output = Option<i64>>) -> Option<i64> {
+    let limit = Duration::from_millis(ms) + PATIENCE;
+    tokio::time::timeout(limit, work).await.ok().flatten()
 }
 
-/// Takes its time, and then does what the header `X-Then` says: `refuse`, `panic`, or else it names
-/// the row.
-async fn answer(row: Option<i64>, ms: u64, headers: &HeaderMap) -> Response {
-    tokio::time::sleep(Duration::from_millis(ms)).await;
+/// What the header `X-Then` says: `refuse`, `panic`, or else it names the row.
+fn answer(row: Option<i64>, headers: &HeaderMap) -> Response {
     let Some(row) = row else {
         let why = json!({ "error": "nobody knows whether there is a row" });
         return (StatusCode::INTERNAL_SERVER_ERROR, Json(why)).into_response();
