@@ -33,10 +33,10 @@ impl Berth {
         let mut frozen = 0;
         loop {
             sleep(Duration::from_millis(random.random_range(100..1000))).await;
-            if random.random_bool(0.2) {
+            if random.random_bool(0.35) {
                 frozen += 1;
                 self.process.pause();
-                sleep(Duration::from_millis(random.random_range(300..1600))).await;
+                sleep(Duration::from_millis(random.random_range(700..1700))).await;
                 self.process.resume();
                 sleep(Duration::from_millis(random.random_range(0..600))).await;
             }
@@ -65,7 +65,7 @@ pub async fn terminate(client: Client, scene: Arc<Scene>) -> usize {
     let mut random = scene.random(1);
     let mut ended = 0;
     while !scene.is_ending() {
-        sleep(Duration::from_millis(random.random_range(20..200))).await;
+        sleep(Duration::from_millis(random.random_range(50..500))).await;
         let pids = client.query(others, &[]).await.expect("they are listed");
         let Some(last) = pids.len().checked_sub(1) else { continue };
         let pid: i32 = pids[random.random_range(0..=last)].get(0);
@@ -81,7 +81,7 @@ pub async fn cut(line: Arc<Line>, place: usize, scene: Arc<Scene>) -> usize {
     let mut random = scene.random(20 + place as u64);
     let mut cuts = 0;
     while !scene.is_ending() {
-        sleep(Duration::from_millis(random.random_range(500..3000))).await;
+        sleep(Duration::from_millis(random.random_range(2000..6000))).await;
         line.cut();
         cuts += 1;
     }

@@ -15,13 +15,15 @@ use super::history::{Entry, Heard, Meaning, Mode};
 use crate::support::http::{Ask, Server, post};
 
 /// How many keys are asked for at once.
-const KEYS_AT_ONCE: usize = 12;
+const KEYS_AT_ONCE: usize = 24;
 
-/// How long a patient client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// How long a client waits for an answer at most, in milliseconds. Then it asks again, mostly another
+/// server, while the first may be frozen and go on later.
+const PATIENCE: u64 = 1800;
 
-/// The longest that a handler takes, in milliseconds: longer than a lease.
-const LONGEST: u64 = 1600;
+/// The longest that a handler takes, in milliseconds: longer than a lease. PostgreSQL itself ends a
+/// transaction that stands still in a frozen server for almost a lease, but none that works.
+const LONGEST: u64 = 1400;
 
 /// What clients and those who break things share.
 pub struct Scene {
@@ -91,15 +93,15 @@ pub async fn work(scene: Arc<Scene>) {
     join_all(lanes).await.into_iter().for_each(|lane| lane.expect("clients do not panic"));
 }
 
-/// Up to three clients with the same request, some of which ask again later.
+/// Up to four clients with the same request, some of which ask again later.
 async fn one_key(scene: &Arc<Scene>, number: usize) {
     let mut random = scene.random(1000 + number as u64);
     let errand = Errand::of(number, scene.mode, &mut random);
     let entry = Entry { refused: errand.refused, ..Entry::default() };
     scene.entries.lock().unwrap().insert(errand.key.clone(), entry);
-    let clients = (0..random.random_range(1..=3)).map(|client| {
+    let clients = (0..random.random_range(1..=4)).map(|client| {
         let errand = errand.clone();
-        let mut random = scene.random(1_000_000_000 + (number * 3 + client) as u64);
+        let mut random = scene.random(1_000_000_000 + (number * 4 + client) as u64);
         async move {
             sleep(Duration::from_millis(random.random_range(0..100))).await;
             until_answered(scene, &errand, &mut random).await;
@@ -123,9 +125,9 @@ struct Errand {
 impl Errand {
     fn of(number: usize, mode: Mode, random: &mut StdRng) -> Self {
         let millis = match random.random_range(0..10) {
-            0..6 => random.random_range(0..60),
-            6..9 => random.random_range(60..500),
-            _ => random.random_range(500..LONGEST),
+            0..5 => random.random_range(0..60),
+            5..7 => random.random_range(60..400),
+            _ => random.random_range(400..LONGEST),
         };
         let target = format!("{}/{millis}", mode.path());
         Self { key: format!("key-{number}"), target, refused: number % 10 == 9 }
@@ -151,33 +153,48 @@ pub async fn ask_again(scene: &Scene) {
             // The same as before, since it comes from the same numbers.
             let errand = Errand::of(number, scene.mode, &mut scene.random(1000 + number as u64));
             let mut random = scene.random(2_000_000_000 + number as u64);
-            ask(scene, &errand, true, &mut random).await;
+            let place = random.random_range(0..scene.servers.len());
+            let heard = ask(scene, &errand, place, true, &mut random).await;
+            scene.heard.lock().unwrap().push(heard);
         }))
         .await;
     }
 }
 
+/// A client stays with a server that answers: one that is frozen would have them all before long.
 async fn until_answered(scene: &Scene, errand: &Errand, random: &mut StdRng) {
+    let mut place = random.random_range(0..scene.servers.len());
     while !scene.over.load(SeqCst) {
-        if ask(scene, errand, false, random).await != Meaning::Passing {
+        let heard = ask(scene, errand, place, false, random).await;
+        let (meaning, answered) = (heard.meaning(scene.mode), heard.answer.is_some());
+        scene.heard.lock().unwrap().push(heard);
+        if meaning != Meaning::Passing {
             return;
+        }
+        if !answered {
+            place = (place + 1) % scene.servers.len();
         }
         sleep(Duration::from_millis(random.random_range(20..150))).await;
     }
 }
 
-async fn ask(scene: &Scene, errand: &Errand, after: bool, random: &mut StdRng) -> Meaning {
-    let server = &scene.servers[random.random_range(0..scene.servers.len())];
-    let server = *server.lock().unwrap();
-    let hangs_up = !after && random.random_bool(0.05);
-    let patience =
-        if hangs_up { Duration::from_millis(random.random_range(1..100)) } else { PATIENCE };
+async fn ask(
+    scene: &Scene,
+    errand: &Errand,
+    place: usize,
+    after: bool,
+    random: &mut StdRng,
+) -> Heard {
+    let server = *scene.servers[place].lock().unwrap();
+    let patience = match (after, random.random_bool(0.05)) {
+        (true, _) => 4 * PATIENCE,
+        (false, true) => random.random_range(1..100),
+        (false, false) => random.random_range(PATIENCE / 3..PATIENCE),
+    };
+    let patience = Duration::from_millis(patience);
     let sent = SystemClock.monotonic();
     let answer = timeout(patience, server.try_send(errand.ask(random))).await;
     let heard = SystemClock.monotonic();
     let key = errand.key.clone();
-    let heard = Heard { key, sent, heard, after, answer: answer.ok().flatten() };
-    let meaning = heard.meaning(scene.mode);
-    scene.heard.lock().unwrap().push(heard);
-    meaning
+    Heard { key, sent, heard, after, answer: answer.ok().flatten() }
 }
