@@ -14,6 +14,7 @@ pub struct Damage {
     pub frozen: usize,
     pub terminated: usize,
     pub lost_commits: usize,
+    pub lost_acknowledgements: usize,
     pub lost_others: usize,
     pub late_calls: usize,
     pub cuts: usize,
@@ -71,8 +72,8 @@ impl Figures {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { damage, keys, refused, requests, answers, replays, .. } = self;
-        let Damage { kills, frozen, terminated, lost_commits, lost_others, late_calls, cuts } =
-            damage;
+        let Damage { kills, frozen, terminated, late_calls, cuts, .. } = damage;
+        let Damage { lost_commits, lost_acknowledgements, lost_others, .. } = damage;
         writeln!(
             f,
             "  {:?}, servers killed {kills}, frozen {frozen}, backends terminated {terminated}",
@@ -80,8 +81,9 @@ impl fmt::Display for Figures {
         )?;
         writeln!(
             f,
-            "  replies lost to commits {lost_commits}, to others {lost_others}, late calls \
-             {late_calls}, times that all connections of a server broke {cuts}"
+            "  commits lost {lost_commits}, acknowledgements of commits {lost_acknowledgements}, \
+             other replies {lost_others}, late calls {late_calls}, times that all connections of a \
+             server broke {cuts}"
         )?;
         writeln!(f, "  keys {keys}, of which to be refused {refused}; requests {requests}")?;
         writeln!(f, "  answers {answers}, replays {replays}, unstored {}", self.unstored)?;

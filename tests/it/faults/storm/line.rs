@@ -1,4 +1,4 @@
-//! The way between a server and PostgreSQL, which loses replies, delays calls and breaks.
+//! The way between a server and PostgreSQL, which loses commits and replies, delays calls and breaks.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use crate::support::postgres_wire::take;
 use crate::support::wire::Loss;
 
-/// Of the replies to a commit, one in so many is lost.
+/// Of the commits of handlers' transactions one in so many is lost, and of the replies to them.
 const COMMITS: u32 = 15;
 /// The same for other replies.
 const REPLIES: u32 = 120;
@@ -30,6 +30,7 @@ pub struct Line {
     broken: Notify,
     random: Mutex<StdRng>,
     pub lost_commits: AtomicUsize,
+    pub lost_acknowledgements: AtomicUsize,
     pub lost_others: AtomicUsize,
     pub late_calls: AtomicUsize,
 }
@@ -43,6 +44,7 @@ impl Line {
             broken: Notify::new(),
             random: Mutex::new(random),
             lost_commits: AtomicUsize::new(0),
+            lost_acknowledgements: AtomicUsize::new(0),
             lost_others: AtomicUsize::new(0),
             late_calls: AtomicUsize::new(0),
         });
@@ -83,6 +85,10 @@ impl Line {
         while from.read_buf(&mut buffer).await.is_ok_and(|read| read > 0) {
             while let Some(message) = take(&mut buffer, begun) {
                 let asks = std::mem::replace(&mut begun, true) && matches!(message[0], b'Q' | b'S');
+                if message == *COMMIT && self.happens(COMMITS) {
+                    self.lost_commits.fetch_add(1, SeqCst);
+                    return;
+                }
                 if asks && self.happens(CALLS) {
                     self.late_calls.fetch_add(1, SeqCst);
                     sleep(Duration::from_millis(self.up_to(1500).into())).await;
@@ -120,7 +126,7 @@ impl Line {
 
     fn loses(&self, reply: &[u8]) -> Option<Loss> {
         let (one_in, count) = match is_commit(reply) {
-            true => (COMMITS, &self.lost_commits),
+            true => (COMMITS, &self.lost_acknowledgements),
             false => (REPLIES, &self.lost_others),
         };
         if !self.happens(one_in) {
@@ -138,6 +144,9 @@ impl Line {
         self.random.lock().unwrap().random_range(0..limit)
     }
 }
+
+/// The end of a transaction of a handler.
+const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
 
 /// Whether a transaction of a handler was committed: the last of its statements, and no other has
 /// begun.
