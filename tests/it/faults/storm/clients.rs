@@ -133,10 +133,10 @@ impl Errand {
         Self { key: format!("key-{number}"), target, refused: number % 10 == 9 }
     }
 
-    /// One in twenty makes its handler panic after it has written.
-    fn ask(&self, random: &mut StdRng) -> Ask {
+    /// One in twenty makes its handler panic after it has written, as long as there is a storm.
+    fn ask(&self, after: bool, random: &mut StdRng) -> Ask {
         let ask = post(&self.target).key(&self.key);
-        match (random.random_ratio(1, 20), self.refused) {
+        match (!after && random.random_ratio(1, 20), self.refused) {
             (true, _) => ask.header("x-then", "panic"),
             (false, true) => ask.header("x-then", "refuse"),
             (false, false) => ask,
@@ -193,7 +193,7 @@ async fn ask(
     };
     let patience = Duration::from_millis(patience);
     let sent = SystemClock.monotonic();
-    let answer = timeout(patience, server.try_send(errand.ask(random))).await;
+    let answer = timeout(patience, server.try_send(errand.ask(after, random))).await;
     let heard = SystemClock.monotonic();
     let key = errand.key.clone();
     Heard { key, sent, heard, after, answer: answer.ok().flatten() }
