@@ -103,6 +103,12 @@ impl Ticket {
         &self.tenant
     }
 
+    /// The key, or nothing if there is none.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     fn note(&self, execution: u64, event: &str) {
         let claim = self.claim.as_ref();
         self.executions.note(|| {

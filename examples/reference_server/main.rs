@@ -6,6 +6,8 @@
 //! ```
 
 mod bodies;
+#[cfg(feature = "postgres")]
+mod charges;
 mod executions;
 mod options;
 mod protection;
@@ -45,7 +47,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let executions = Arc::new(executions);
     let layer = protection::layer(&options, &executions).await;
     let layer = layer.unwrap_or_else(|error| refuse(&error));
-    let router = routes::router(executions, layer.clone());
+    #[cfg(feature = "postgres")]
+    let charges = charges::routes(&options).unwrap_or_else(|error| refuse(&error));
+    #[cfg(not(feature = "postgres"))]
+    let charges = axum::Router::new();
+    let router = routes::router(executions, charges, layer.clone());
     let listener = TcpListener::bind(options.listen).await?;
 
     let mut stdout = std::io::stdout();

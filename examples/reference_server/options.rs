@@ -74,6 +74,10 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = GuaranteeOption::AtMostOnce)]
     guarantee: GuaranteeOption,
 
+    /// How many attempts may end without an outcome, at least once.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) max_attempts: Option<u32>,
+
     /// Where a key names one operation.
     #[arg(long, value_enum, default_value_t = ScopeOption::Endpoint)]
     scope: ScopeOption,

@@ -86,6 +86,9 @@ fn policy(options: &Options) -> Policy {
     if let Some(lease) = options.lease_ms {
         policy = policy.lease(lease);
     }
+    if let Some(attempts) = options.max_attempts {
+        policy = policy.max_attempts(attempts);
+    }
     if let Some(limit) = options.max_request_bytes {
         policy = policy.request_limit(limit);
     }

@@ -22,7 +22,11 @@ use crate::executions::{Executions, Ticket};
 /// The largest body of `/bytes/{n}`: it has to fit into memory.
 const MOST_BYTES: usize = 1 << 30;
 
-pub(crate) fn router(executions: Arc<Executions>, layer: IdempotencyLayer) -> Router {
+pub(crate) fn router(
+    executions: Arc<Executions>,
+    charges: Router<Arc<Executions>>,
+    layer: IdempotencyLayer,
+) -> Router {
     Router::new()
         .route("/echo", any(echo))
         .route("/accounts/{id}/echo", any(echo))
@@ -37,6 +41,7 @@ pub(crate) fn router(executions: Arc<Executions>, layer: IdempotencyLayer) -> Ro
         .route("/sse/{n}/{ms}", post(sse))
         .route("/trailers", post(trailers))
         .route("/headers", post(headers))
+        .merge(charges)
         .layer(DefaultBodyLimit::disable())
         .layer(layer)
         .route("/executions", get(total))

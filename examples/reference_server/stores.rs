@@ -33,7 +33,8 @@ pub(crate) async fn builder(options: &Options, tenant: Tenant) -> Result<Builder
             if options.durability.is_more_than_local() {
                 return Err("what a claim waits for is set in PostgreSQL itself".into());
             }
-            let mut store = PostgresStore::connect(url)?.table(&table(&options.prefix))?;
+            let mut store =
+                PostgresStore::connect(url)?.table(&table("idempotency", &options.prefix))?;
             if let Some(connections) = options.connections {
                 store = store.connections(connections);
             }
@@ -61,11 +62,11 @@ fn durability(DurabilityOption { replicas, on_disk }: DurabilityOption) -> Durab
     if on_disk { durability.on_disk() } else { durability }
 }
 
-/// The table of a namespace.
+/// A table of a namespace.
 #[cfg(feature = "postgres")]
-fn table(prefix: &str) -> String {
+pub(crate) fn table(kind: &str, prefix: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
-    format!("idempotency_{}", prefix.chars().map(plain).collect::<String>())
+    format!("{kind}_{}", prefix.chars().map(plain).collect::<String>())
 }
 
 /// Creates the table. If PostgreSQL is not there yet, the server starts nevertheless, and creates it

@@ -6,6 +6,7 @@ mod begin;
 mod call;
 #[cfg(all(test, shuttle))]
 mod interleavings;
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "no store has transactions"))]
 mod joint;
 mod lease;
 mod recovery;

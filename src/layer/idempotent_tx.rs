@@ -21,12 +21,15 @@ use crate::store::postgres::{Lender, Shared, lost_a_race};
 ///   [`Policy::refused_writes`](crate::Policy::refused_writes) says otherwise, and the outcome is stored
 ///   and committed.
 /// - An ambiguous answer, a panic, a lost connection, the end of the process: it is rolled back, and a
-///   retry runs as if nothing had happened, under either guarantee. So a retry is never told
-///   `outcome-unknown`, and an abandoned claim is taken over.
+///   retry runs as if nothing had happened, under either guarantee. An abandoned claim is taken over.
 ///
 /// If another worker has the claim by then, it is rolled back too, and the client gets the other's
 /// answer. If the answer to the commit is lost, the client is told nothing before it is certain whether
 /// it was committed.
+///
+/// A process that ends after the claim and before the transaction has begun, perhaps while it waited for a
+/// connection, leaves `outcome-unknown` at most once, and never a row. So set
+/// [`Guarantee::AtLeastOnce`](crate::Guarantee::AtLeastOnce) where a handler has effects nowhere else.
 ///
 /// ```
 /// use axum::http::StatusCode;

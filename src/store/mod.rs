@@ -97,6 +97,7 @@ mod records;
 pub mod redis;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod server_clock;
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "no store has transactions"))]
 mod transaction;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod watch;

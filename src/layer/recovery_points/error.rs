@@ -77,9 +77,7 @@ impl PhaseError {
 
         match &self.failure {
             PhaseFailure::LostRace(_) => true,
-            PhaseFailure::Failed(error) => {
-                error.downcast_ref().and_then(SerializationFailure::of).is_some()
-            }
+            PhaseFailure::Failed(error) => SerializationFailure::of(&**error).is_some(),
             _ => false,
         }
     }

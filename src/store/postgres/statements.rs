@@ -50,6 +50,15 @@ impl Verb {
         }
     }
 
+    /// Whose call it is, where a call is somebody's.
+    const fn own_nonce(self) -> &'static str {
+        match self {
+            Self::Begin | Self::Renew | Self::Complete => "$5",
+            Self::Release => "$3",
+            Self::Resolve | Self::Look | Self::Mark => "NULL::bytea",
+        }
+    }
+
     /// Whether nothing was done because the deadline had passed. To look is never too late.
     pub(super) fn is_late(self, answer: &Answer, deadline: Timestamp) -> bool {
         let writes = !matches!(self, Self::Look | Self::Mark);
@@ -89,7 +98,8 @@ impl Statements {
     pub(super) fn new(table: &Table) -> Self {
         let (head, tail) = (include_str!("sql/head.sql"), include_str!("sql/tail.sql"));
         let verb = |verb: Verb| {
-            let tail = tail.replace("{foreign}", verb.foreign());
+            let tail =
+                tail.replace("{foreign}", verb.foreign()).replace("{own_nonce}", verb.own_nonce());
             filled(&[head, verb.text(), &tail].concat(), table)
         };
         let filled = |text| filled(text, table);
@@ -113,9 +123,7 @@ fn filled(text: &str, table: &Table) -> String {
     let unchanged = "r.slot = $2 AND {in_time}
         AND (r.phase, r.nonce, r.fence) = (found.phase, found.nonce, found.fence)
         AND (r.moment, r.expires) = (found.moment, found.expires)";
-    let freed = "found.phase = 1 AND found.transactional AND found.moment <= clock.seen";
     text.replace("{unchanged}", unchanged)
-        .replace("{freed}", freed)
         .replace("{absent}", "{in_time} AND NOT EXISTS (SELECT FROM found)")
         .replace("{in_time}", in_time)
         .replace("{now}", "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint")

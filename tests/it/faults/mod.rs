@@ -13,4 +13,5 @@ mod logs;
 mod lost_reply;
 mod postgres;
 mod store_down;
+mod storm;
 mod waiting;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tower_idempotency::protocol::{Attempt, Found, Grant, Reply};
+use tower_idempotency::protocol::{Attempt, Found, Grant, Phase, Ran, Reply};
 use tower_idempotency::store::Store;
 
 use super::{
@@ -63,6 +63,41 @@ async fn a_take_over_that_waits_for_the_renewal_of_the_claim_does_not_take_it() 
     let reply = Meanwhile { table, change }.run(begin).await;
     assert!(is_busy(&reply), "{reply:?}");
     complete(&store, &claim, "late, and in time").await;
+}
+
+#[tokio::test]
+async fn an_abandoned_transaction_that_somebody_else_has_renewed_or_taken_meanwhile_is_not_taken() {
+    let table = table();
+    let store = Arc::new(shared().store_at(&shared().url(), &table));
+    let slot = lapsed(&store).await.attempt().slot;
+    shared().query(&format!("UPDATE {table} SET transactional = true"));
+    let seen = store.look(slot, WITHIN).await.expect("look").record.expect("a record");
+    assert_eq!(seen.phase, Phase::Released);
+    let change = "UPDATE records SET moment = moment + 3600000000";
+    let begin = {
+        let store = Arc::clone(&store);
+        async move { store.begin(&attempt(slot), WITHIN).await }
+    };
+    let reply = Meanwhile { table, change }.run(begin).await;
+    assert!(is_busy(&reply), "{reply:?}");
+}
+
+#[tokio::test]
+async fn w25_a_release_that_waits_for_the_commit_of_a_lapsed_claim_finds_its_outcome() {
+    let table = table();
+    let store = Arc::new(shared().store_at(&shared().url(), &table));
+    complete(&store, &claimed(&store, attempt(slot())).await, "committed").await;
+    let claim = lapsed(&store).await;
+    shared().query(&format!("UPDATE {table} SET transactional = true WHERE phase = 1"));
+    let change = "UPDATE records SET phase = 2, outcome = other.outcome \
+                  FROM (SELECT outcome FROM records WHERE phase = 2) AS other WHERE phase = 1";
+    let release = {
+        let store = Arc::clone(&store);
+        async move { store.release(claim.attempt(), Ran::Maybe, HOUR, WITHIN).await }
+    };
+    let reply = Meanwhile { table, change }.run(release).await;
+    let Ok(Reply::Fenced(Found::Completed { outcome, .. })) = reply else { panic!("{reply:?}") };
+    assert_eq!(outcome, response("committed"));
 }
 
 #[tokio::test]

@@ -183,7 +183,7 @@ impl PostgresWire {
 }
 
 /// Takes one message off the front. The one that a client begins with has no type.
-fn take(buffer: &mut Vec<u8>, typed: bool) -> Option<Vec<u8>> {
+pub fn take(buffer: &mut Vec<u8>, typed: bool) -> Option<Vec<u8>> {
     let start = usize::from(typed);
     let len = buffer.get(start..start + 4)?.try_into().ok().map(u32::from_be_bytes)?;
     let end = start + len as usize;

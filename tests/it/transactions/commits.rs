@@ -109,6 +109,25 @@ async fn a_success_after_a_failed_statement_is_none() {
 }
 
 #[tokio::test]
+async fn a_handler_that_ends_its_transaction_itself_is_told_no_success() {
+    for ending in ["ROLLBACK", "COMMIT", "ROLLBACK; BEGIN"] {
+        let (shop, (key, ask)) = (Shop::open(), a_key());
+        let app = shop
+            .serve(Policy::new(), async move |run, tx: IdempotentTx| {
+                if run.number == 1 {
+                    tx.batch_execute(ending).await.expect("nobody keeps it from that");
+                }
+                StatusCode::CREATED
+            })
+            .await;
+        app.send(&ask).await.is_refused(500, "handler-failed");
+        // What it has committed by itself is there; only then the next run cannot write it again.
+        let retry = app.send(&ask).await.status;
+        assert_eq!((retry, shop.rows(&key)), (if ending == "COMMIT" { 500 } else { 201 }, 1));
+    }
+}
+
+#[tokio::test]
 async fn a_constraint_that_fails_at_the_commit_fails_the_request() {
     let (shop, (key, ask)) = (Shop::open(), a_key());
     shop.server.query(&format!(
