@@ -205,6 +205,13 @@
 //! - The second looks again.
 //!   (`postgres_store::races::w24_a_claim_that_finds_nothing_and_comes_second_looks_again`)
 //!
+//! **W25, the commit of a handler's transaction, or its acknowledgement, is lost.**
+//! - The client is told what became of it, or asked to repeat; a charge has one row and one answer.
+//!   (`faults::storm::w25_a_storm_in_transactions_leaves_one_row_one_outcome_and_one_answer_a_key`,
+//!   `postgres_store::races::w25_a_release_that_waits_for_the_commit_of_a_lapsed_claim_finds_its_outcome`)
+//! - At most once, a claim whose transaction had not begun is unknown, and has no row.
+//!   (`faults::storm::w25_a_storm_in_transactions_at_most_once_leaves_no_row_of_what_is_unknown`)
+//!
 //! **W26, there are more claims than connections.**
 //! - They are refused; running work is renewed and stored on connections of its own.
 //!   (`postgres_store::pools::w26_a_storm_of_claims_keeps_no_running_work_from_its_renewal_and_its_end`)
