@@ -164,9 +164,7 @@ fn of_server(code: &SqlState) -> ErrorKind {
         "53" if *code == SqlState::DISK_FULL => ErrorKind::Full,
         "57" if *code == SqlState::QUERY_CANCELED => ErrorKind::TimedOut,
         // The server ended a session that stood still, or took too long.
-        "25" if code.code().starts_with("25P0") && *code != SqlState::IN_FAILED_SQL_TRANSACTION => {
-            ErrorKind::NotReady
-        }
+        "25" if ["25P03", "25P04"].contains(&code.code()) => ErrorKind::NotReady,
         // It lost a race; a lock is taken; no memory or no connection is left; it ends or starts.
         "40" | "53" | "55" | "57" => ErrorKind::NotReady,
         _ => ErrorKind::Refused,

@@ -132,13 +132,14 @@ async fn a_write_that_is_committed_late_is_waited_for() {
     shop.plan("insert", Act::Stand);
     let answer = tokio::spawn(async move { server.send(request()).await });
     shop.stands().await;
-    // Somebody holds the record for longer than the store may take for a call.
+    // Somebody holds the record for longer than the store may take for a call, and not so long that the
+    // server looks and finds nobody there.
     let mut client = shared().client().await;
     let transaction = client.transaction().await.expect("a transaction");
     let lock = shop.named("SELECT 1 FROM records FOR UPDATE");
     transaction.query(&lock, &[]).await.expect("it is locked");
     shop.wake();
-    tokio::time::sleep(Duration::from_millis(2200)).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     transaction.commit().await.expect("it is free");
     let answer = answer.await.expect("an answer");
     assert_eq!((answer.status, answer.text()), (201, "authorise 1 ship"));
