@@ -161,3 +161,46 @@ async fn a_claim_and_the_layer_around_it_name_themselves_in_debug() {
     let text = String::from_utf8(answer.to_bytes().to_vec()).expect("a text");
     assert!(text.starts_with("RunningClaim { slot: ") && text.contains("attempt: 1"), "{text}");
 }
+
+#[tokio::test]
+async fn rule_33_a_replay_says_how_long_it_is_unless_trailers_follow() {
+    for (trailers, length) in [(None, Some("4")), (Some(HeaderMap::new()), None)] {
+        let trailers = trailers.map(|mut trailers: HeaderMap| {
+            trailers.append("x-sum", HeaderValue::from_static("1234"));
+            trailers
+        });
+        let handler = service_fn(move |_: Request<RequestBody<Body>>| {
+            let trailers = trailers.clone();
+            let body = Full::new(Bytes::from_static(b"four"));
+            let body = body.with_trailers(async { trailers.map(Ok) });
+            async { Ok::<_, Infallible>(Response::new(body)) }
+        });
+        let service = layer_with(&AnyStore::memory(), Policy::new()).layer(handler);
+        let ask = || service.clone().oneshot(request(Some("k"), Body::empty()));
+        drop(ask().await.expect("an answer"));
+        let replay = ask().await.expect("an answer");
+        assert!(replay.headers().contains_key("idempotent-replayed"));
+        let told = replay.headers().get("content-length");
+        assert_eq!(told.map(|value| value.to_str().expect("a number")), length);
+    }
+}
+
+#[tokio::test]
+async fn a_request_in_chunks_is_as_long_as_all_of_them_together() {
+    // Nobody says in advance how long it will be.
+    for (chunks, status) in [
+        (vec!["1234567890", "1"], 413),
+        (vec!["12345678901"], 413),
+        (vec!["12345", "12345"], 200),
+        (vec!["1234567890"], 200),
+    ] {
+        let handler = service_fn(|_: Request<RequestBody<Body>>| async {
+            Ok::<_, Infallible>(Response::new(Body::empty()))
+        });
+        let policy = Policy::new().request_limit(10);
+        let service = layer_with(&AnyStore::memory(), policy).layer(handler);
+        let body = Body::from_stream(stream::iter(chunks).map(Ok::<_, Infallible>));
+        let answer = service.oneshot(request(Some("k"), body)).await.expect("an answer");
+        assert_eq!(answer.status(), status);
+    }
+}
