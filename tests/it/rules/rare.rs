@@ -1,13 +1,15 @@
 //! What happens when rare things come together: a lost reply and an older record, a hook and no room.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_idempotency::layer::RequestBody;
-use tower_idempotency::protocol::{IdempotencyKey, KeySyntax, Slot};
+use tower_idempotency::protocol::{IdempotencyKey, KeySyntax, Nonce, Slot, TakeOver};
 use tower_idempotency::store::{ErrorKind, Operation};
 use tower_idempotency::{
     FingerprintPolicy, Guarantee, IdempotencyLayer, InFlight, Policy, Recovery, RunningClaim,
@@ -166,21 +168,55 @@ async fn rule_23_who_has_asked_the_hook_does_not_wait_for_another_who_asks_it_to
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_23_a_hook_is_told_whose_key_was_abandoned() {
+async fn rule_23_a_hook_is_told_whose_key_was_abandoned_and_how_often() {
     let clock = VirtualClock::start();
     let inner = memory(clock);
-    let key = IdempotencyKey::parse(b"k", &KeySyntax::either()).expect("a key");
-    let mut attempt = attempt_of(&keyed("k"), ms(50));
+    let key = IdempotencyKey::parse(b"secret", &KeySyntax::either()).expect("a key");
+    let mut attempt = attempt_of(&keyed("secret"), ms(50));
     attempt.slot = Slot::derive(None, "ann", "POST", Some("/"), &key);
-    drop(inner.claimed(attempt).await);
-    tokio::time::sleep(ms(80)).await;
+    attempt.take_over = TakeOver::Below(3);
+    for nonce in [1, 2] {
+        attempt.nonce = Nonce::from_bytes([nonce; 16]);
+        drop(inner.claimed(attempt.clone()).await);
+        tokio::time::sleep(ms(80)).await;
+    }
     let (tell, mut hear) = tokio::sync::mpsc::unbounded_channel();
     let policy = Policy::new().on_abandoned(move |abandoned| {
-        tell.send(abandoned.tenant().to_owned()).expect("somebody hears");
+        tell.send(abandoned).expect("somebody hears");
         async { Recovery::StillUnknown }
     });
     let builder = IdempotencyLayer::builder(inner, Tenant::resolve(|_| Ok("ann".to_owned())));
     let layer = builder.clock(clock).policy(policy).build().expect("valid");
-    assert_eq!(send(&layer, "k", ms(0)).await, StatusCode::CONFLICT);
-    assert_eq!(hear.recv().await.as_deref(), Some("ann"));
+    assert_eq!(send(&layer, "secret", ms(0)).await, StatusCode::CONFLICT);
+    let told = hear.recv().await.expect("the hook was asked");
+    assert_eq!((told.tenant(), told.attempt(), told.age()), ("ann", 2, ms(80)));
+    let debug = format!("{told:?}");
+    assert!(debug.starts_with(&format!("Abandoned {{ slot: {:?}, attempt: 2", attempt.slot)));
+    assert!(!debug.contains("ann") && !debug.contains("secret"), "{debug}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_23_no_hook_is_asked_by_who_cannot_know_whether_he_may() {
+    let clock = VirtualClock::start();
+    let inner = memory(clock);
+    let store = FaultyStore::new(&inner);
+    drop(inner.claimed(attempt_of(&keyed("k"), ms(50))).await);
+    tokio::time::sleep(ms(80)).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let policy = Policy::new().on_abandoned(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        async { Recovery::StillUnknown }
+    });
+    let layer = layer(&store, clock).policy(policy).build().expect("valid");
+    // The claim is looked for in time; the first reply about the right to ask is lost.
+    store.fault(Operation::Begin, Fault::Delays(ms(10)));
+    let answer = tokio::spawn(async move { send(&layer, "k", ms(0)).await });
+    tokio::time::sleep(ms(5)).await;
+    store.fault(Operation::Begin, Fault::LosesReply);
+    tokio::time::sleep(ms(10)).await;
+    store.recover();
+    assert_eq!(answer.await.expect("an answer"), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!((store.calls(Operation::Begin), asked.load(Ordering::Relaxed)), (3, 0));
+    assert_eq!(calls(&store, Operation::Release, clock, 5000).await.len(), 1);
 }
