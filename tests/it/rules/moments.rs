@@ -8,11 +8,11 @@ use http::{Request, Response, StatusCode};
 use tokio::task::JoinHandle;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_idempotency::layer::RequestBody;
-use tower_idempotency::store::Operation;
+use tower_idempotency::store::{ErrorKind, Operation};
 use tower_idempotency::{IdempotencyLayer, Policy};
 
 use crate::support::faulty_store::Fault;
-use crate::support::virtual_time::{VirtualClock, layer, request, store};
+use crate::support::virtual_time::{VirtualClock, calls, layer, request, store};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -20,9 +20,25 @@ const fn ms(millis: u64) -> Duration {
 
 /// A request to a handler that takes this long, in a task of its own.
 fn send(layer: &IdempotencyLayer, key: &str, takes: Duration) -> JoinHandle<StatusCode> {
+    send_to(layer, key, takes, StatusCode::OK)
+}
+
+/// The same to a handler that has executed nothing.
+fn frees(layer: &IdempotencyLayer, key: &str, takes: Duration) -> JoinHandle<StatusCode> {
+    send_to(layer, key, takes, StatusCode::TOO_MANY_REQUESTS)
+}
+
+fn send_to(
+    layer: &IdempotencyLayer,
+    key: &str,
+    takes: Duration,
+    status: StatusCode,
+) -> JoinHandle<StatusCode> {
     let handler = service_fn(move |_: Request<RequestBody<Body>>| async move {
         tokio::time::sleep(takes).await;
-        Ok::<_, Infallible>(Response::new(Body::empty()))
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status;
+        Ok::<_, Infallible>(response)
     });
     let answer = layer.layer(handler).oneshot(request(key));
     tokio::spawn(async { answer.await.expect("an answer").status() })
@@ -65,4 +81,40 @@ async fn the_room_of_a_handler_is_free_before_its_answer_is_stored() {
         assert_eq!(second.await.expect("an answer"), status);
     }
     assert_eq!(first.await.expect("an answer"), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_16_an_answer_waits_for_its_key_to_be_freed_once_no_copy_of_begin_can_land() {
+    // The claim is granted to the second copy, after 20 ms; the first can land for 500 ms more.
+    for (takes, answered) in [(499, 519), (500, 527), (501, 528)] {
+        let clock = VirtualClock::start();
+        let store = store(clock);
+        store.fault(Operation::Begin, Fault::LosesReply);
+        let layer = layer(&store, clock).store_timeout(ms(500)).build().expect("valid");
+        let answer = frees(&layer, "k", ms(takes));
+        tokio::time::sleep(ms(10)).await;
+        store.recover();
+        store.fault(Operation::Release, Fault::Delays(ms(7)));
+        assert_eq!(answer.await.expect("an answer"), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(clock.now(), answered);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_26_a_lost_claim_is_cancelled_for_as_long_as_its_record_may_live() {
+    let clock = VirtualClock::start();
+    let store = store(clock);
+    store.fault(Operation::Begin, Fault::LosesReply);
+    store.fault(Operation::Release, Fault::Fails(ErrorKind::Unreachable));
+    for (retention, times) in [
+        (298, vec![10, 30, 70, 150, 299]),
+        (299, vec![10, 30, 70, 150, 299]),
+        (300, vec![10, 30, 70, 150, 299, 448]),
+    ] {
+        let policy = Policy::new().lease(ms(149)).retention(ms(retention));
+        let layer = layer(&store, clock).policy(policy).store_timeout(ms(10));
+        let answer = send(&layer.build().expect("valid"), "k", ms(0));
+        assert_eq!(answer.await.expect("an answer"), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(calls(&store, Operation::Release, clock, 2000).await, times);
+    }
 }

@@ -220,3 +220,18 @@ async fn rule_23_no_hook_is_asked_by_who_cannot_know_whether_he_may() {
     assert_eq!((store.calls(Operation::Begin), asked.load(Ordering::Relaxed)), (3, 0));
     assert_eq!(calls(&store, Operation::Release, clock, 5000).await.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn rule_15_who_waits_for_another_server_has_its_outcome_without_asking_for_the_key_again() {
+    let clock = VirtualClock::start();
+    let inner = memory(clock);
+    let store = FaultyStore::new(&inner);
+    let claim = inner.claimed(attempt_of(&keyed("k"), ms(30_000))).await;
+    let policy = Policy::new().in_flight(InFlight::wait(ms(5000)));
+    let layer = layer(&store, clock).policy(policy).build().expect("valid");
+    let answer = tokio::spawn(async move { send(&layer, "k", ms(0)).await });
+    tokio::time::sleep(ms(100)).await;
+    inner.completed(&claim, &response(201, "another's")).await;
+    assert_eq!(answer.await.expect("an answer"), StatusCode::CREATED);
+    assert_eq!(store.calls(Operation::Begin), 1);
+}
