@@ -184,23 +184,3 @@ async fn rule_33_a_replay_says_how_long_it_is_unless_trailers_follow() {
         assert_eq!(told.map(|value| value.to_str().expect("a number")), length);
     }
 }
-
-#[tokio::test]
-async fn a_request_in_chunks_is_as_long_as_all_of_them_together() {
-    // Nobody says in advance how long it will be.
-    for (chunks, status) in [
-        (vec!["1234567890", "1"], 413),
-        (vec!["12345678901"], 413),
-        (vec!["12345", "12345"], 200),
-        (vec!["1234567890"], 200),
-    ] {
-        let handler = service_fn(|_: Request<RequestBody<Body>>| async {
-            Ok::<_, Infallible>(Response::new(Body::empty()))
-        });
-        let policy = Policy::new().request_limit(10);
-        let service = layer_with(&AnyStore::memory(), policy).layer(handler);
-        let body = Body::from_stream(stream::iter(chunks).map(Ok::<_, Infallible>));
-        let answer = service.oneshot(request(Some("k"), body)).await.expect("an answer");
-        assert_eq!(answer.status(), status);
-    }
-}

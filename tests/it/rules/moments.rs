@@ -9,10 +9,10 @@ use tokio::task::JoinHandle;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_idempotency::layer::RequestBody;
 use tower_idempotency::store::{ErrorKind, Operation};
-use tower_idempotency::{IdempotencyLayer, Policy};
+use tower_idempotency::{IdempotencyLayer, InFlight, Policy};
 
 use crate::support::faulty_store::Fault;
-use crate::support::virtual_time::{VirtualClock, calls, layer, request, store};
+use crate::support::virtual_time::{self, VirtualClock, calls, layer, request, store};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -116,5 +116,23 @@ async fn rule_26_a_lost_claim_is_cancelled_for_as_long_as_its_record_may_live() 
         let answer = send(&layer.build().expect("valid"), "k", ms(0));
         assert_eq!(answer.await.expect("an answer"), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(calls(&store, Operation::Release, clock, 2000).await, times);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_15_who_waited_in_vain_is_told_to_come_back_after_whole_seconds() {
+    for (waits, told) in [(999, "1"), (1500, "2"), (2000, "2"), (2001, "3")] {
+        let clock = VirtualClock::start();
+        let policy = Policy::new().in_flight(InFlight::wait(ms(waits)));
+        let layer = layer(&store(clock), clock).policy(policy).build().expect("valid");
+        let first = send(&layer, "k", ms(5000));
+        tokio::task::yield_now().await;
+        let handler = service_fn(|_: Request<RequestBody<Body>>| async {
+            Ok::<_, Infallible>(Response::new(Body::empty()))
+        });
+        let second = layer.layer(handler).oneshot(request("k")).await.expect("an answer");
+        let conflict = (StatusCode::CONFLICT, Some(told.to_owned()));
+        assert_eq!(virtual_time::told(&second, "retry-after"), conflict, "{waits}");
+        assert_eq!(first.await.expect("an answer"), StatusCode::OK);
     }
 }
