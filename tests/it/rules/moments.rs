@@ -11,8 +11,10 @@ use tower_idempotency::layer::RequestBody;
 use tower_idempotency::store::{ErrorKind, Operation};
 use tower_idempotency::{IdempotencyLayer, InFlight, Policy};
 
-use crate::support::faulty_store::Fault;
-use crate::support::virtual_time::{self, VirtualClock, calls, layer, request, store};
+use crate::support::attempt::{attempt_of, response};
+use crate::support::faulty_store::{Fault, FaultyStore};
+use crate::support::http::keyed;
+use crate::support::virtual_time::{self, VirtualClock, calls, layer, memory, request, store};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -135,4 +137,35 @@ async fn rule_15_who_waited_in_vain_is_told_to_come_back_after_whole_seconds() {
         assert_eq!(virtual_time::told(&second, "retry-after"), conflict, "{waits}");
         assert_eq!(first.await.expect("an answer"), StatusCode::OK);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_20_a_run_that_has_lost_its_claim_is_stopped_at_its_limit_all_the_same() {
+    let clock = VirtualClock::start();
+    let inner = memory(clock);
+    let policy = Policy::new().lease(ms(300)).max_run(ms(1000));
+    let layer = layer(&FaultyStore::new(&inner), clock).policy(policy).build().expect("valid");
+    let answer = send(&layer, "k", ms(60_000));
+    tokio::time::sleep(ms(50)).await;
+    drop(inner.stolen(&keyed("k")).await);
+    assert_eq!(answer.await.expect("an answer"), StatusCode::CONFLICT);
+    assert_eq!(clock.now(), 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_15_an_outcome_comes_at_once_however_often_its_key_was_freed_before() {
+    let clock = VirtualClock::start();
+    let inner = memory(clock);
+    let mut claim = inner.claimed(attempt_of(&keyed("k"), ms(30_000))).await;
+    let policy = Policy::new().in_flight(InFlight::wait(ms(60_000)));
+    let layer = layer(&FaultyStore::new(&inner), clock).policy(policy).build().expect("valid");
+    let answer = send(&layer, "k", ms(0));
+    for _ in 0..6 {
+        tokio::time::sleep(ms(2000)).await;
+        claim = inner.stolen(&keyed("k")).await;
+    }
+    tokio::time::sleep(ms(2000)).await;
+    inner.completed(&claim, &response(201, "another's")).await;
+    assert_eq!(answer.await.expect("an answer"), StatusCode::CREATED);
+    assert_eq!(clock.now(), 14_000);
 }

@@ -235,3 +235,19 @@ async fn rule_15_who_waits_for_another_server_has_its_outcome_without_asking_for
     assert_eq!(answer.await.expect("an answer"), StatusCode::CREATED);
     assert_eq!(store.calls(Operation::Begin), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn rule_20_who_only_waits_ends_with_his_client() {
+    let clock = VirtualClock::start();
+    let inner = memory(clock);
+    let store = FaultyStore::new(&inner);
+    drop(inner.claimed(attempt_of(&keyed("k"), ms(30_000))).await);
+    let policy = Policy::new().in_flight(InFlight::wait(ms(60_000)));
+    let layer = layer(&store, clock).policy(policy).build().expect("valid");
+    let answer = tokio::spawn(async move { send(&layer, "k", ms(0)).await });
+    tokio::time::sleep(ms(100)).await;
+    answer.abort();
+    assert!(answer.await.expect_err("it was dropped").is_cancelled());
+    inner.freed(&keyed("k")).await;
+    assert!(calls(&store, Operation::Begin, clock, 5000).await.is_empty(), "nobody asks");
+}
