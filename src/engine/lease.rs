@@ -169,3 +169,71 @@ fn next_due(held: &Held, from: Duration) -> u64 {
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::engine::running::Proof;
+    use crate::engine::{Limits, Terms, WaiterLimits};
+    use crate::protocol::{
+        Attempt, FenceToken, Fingerprint, Grant, Guarantee, IdempotencyKey, KeySyntax, Nonce,
+        Scheme, Slot, TakeOver,
+    };
+    use crate::store::{BoxStore, MemoryStore};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn engine() -> Arc<Engine> {
+        let waiters = WaiterLimits { per_key: 9, total: 9 };
+        let limits = Limits { waiters, in_flight: None, in_flight_per_tenant: None };
+        let store = BoxStore::new(MemoryStore::new());
+        Arc::new(Engine::new(store, Arc::new(ManualClock::default()), SECOND, &limits))
+    }
+
+    fn held(engine: &Engine) -> Arc<Held> {
+        let attempt = Attempt {
+            slot: Slot::from_bytes([1; 32]),
+            fingerprint: Fingerprint::new(Scheme::raw(), [2; 32]),
+            nonce: Nonce::from_bytes([3; 16]),
+            lease: SECOND,
+            retention: SECOND,
+            take_over: TakeOver::Never,
+        };
+        let terms = Terms {
+            guarantee: Guarantee::AtMostOnce,
+            max_run: SECOND,
+            completion_tries: 1,
+            run_unprotected: false,
+            wait: None,
+            recovers: false,
+        };
+        let claim = attempt.claim(Grant { number: 1, fence: FenceToken::from_number(1) });
+        let key = IdempotencyKey::parse(b"k", &KeySyntax::either()).expect("a key");
+        let proof = Proof::Claimed { sent: engine.clock.monotonic() };
+        Held::new(claim, terms, (key, Arc::from("")), proof, None, &engine.clock)
+    }
+
+    #[test]
+    fn what_a_runtime_kept_goes_with_it_and_with_the_last_that_it_ran() {
+        let engine = engine();
+        let held = held(&engine);
+        let queues = || engine.renewals.lock().len();
+        let [one, other] = [1, 2].map(|_| {
+            let mut runtime = Builder::new_current_thread();
+            runtime.enable_all().start_paused(true).build().expect("a runtime")
+        });
+        let register = || engine.renewals.register(&engine, &held);
+        let kept = one.block_on(async { register() });
+        let more = other.block_on(async { register() });
+        assert_eq!(queues(), 2);
+        drop(one);
+        assert_eq!(queues(), 1, "the queue of the other is left");
+        drop((kept, more));
+        assert_eq!(queues(), 1);
+        other.block_on(async { tokio::time::sleep(SECOND).await });
+        assert_eq!(queues(), 0, "nothing is left to renew");
+    }
+}

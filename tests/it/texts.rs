@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, Response};
 use tower_idempotency::layer::MissingClaim;
 use tower_idempotency::{
-    FingerprintPolicy, InFlight, InvalidConfig, Policy, Problems, Required, Tenant, Unresolved,
+    FingerprintPolicy, InFlight, InvalidConfig, Policy, Problems, Recovery, Required, Tenant,
+    Unresolved,
 };
 
 use crate::support::any_store::AnyStore;
@@ -20,6 +21,9 @@ fn settings_name_themselves_in_debug() {
         (format!("{:?}", Required::predicate(|_| true)), "Required::predicate(..)"),
         (format!("{:?}", Tenant::single()), "Tenant::single()"),
         (format!("{resolved:?}"), "Tenant::resolve(..)"),
+        (format!("{:?}", Recovery::Rerun), "Rerun"),
+        (format!("{:?}", Recovery::Response(Response::new("s3cr3t".into()))), "Response(..)"),
+        (format!("{:?}", Recovery::StillUnknown), "StillUnknown"),
     ] {
         assert_eq!(text, said);
     }

@@ -1,5 +1,8 @@
 //! What the values of the protocol say of themselves: texts, and nothing that is secret.
 
+use std::collections::HashSet;
+use std::hash::BuildHasher as _;
+
 use bytes::Bytes;
 use tower_idempotency::protocol::{
     FenceToken, Field, Fields, Fingerprint, Fingerprinter, IdempotencyKey, InvalidKey,
@@ -84,4 +87,23 @@ fn response() -> Outcome {
 
 fn tombstone() -> Outcome {
     Outcome::Tombstone { status: 303, headers: fields() }
+}
+
+#[test]
+fn a_field_stays_as_sensitive_as_it_was() {
+    let fields: Fields = [("a", "1", true), ("bc", "2", false), ("", "3", true)]
+        .into_iter()
+        .chain([("", "", false)])
+        .collect();
+    let told: Vec<_> = fields.iter().map(|field| (field.name, field.sensitive)).collect();
+    let name = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let same = [(name("a"), true), (name("bc"), false), (name(""), true), (name(""), false)];
+    assert_eq!(told, same);
+}
+
+#[test]
+fn addresses_spread_over_a_table() {
+    let table = std::hash::RandomState::new();
+    let hashes: HashSet<_> = (0..100).map(|n| table.hash_one(Slot::from_bytes([n; 32]))).collect();
+    assert_eq!(hashes.len(), 100);
 }

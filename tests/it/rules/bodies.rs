@@ -161,3 +161,26 @@ async fn a_claim_and_the_layer_around_it_name_themselves_in_debug() {
     let text = String::from_utf8(answer.to_bytes().to_vec()).expect("a text");
     assert!(text.starts_with("RunningClaim { slot: ") && text.contains("attempt: 1"), "{text}");
 }
+
+#[tokio::test]
+async fn rule_33_a_replay_says_how_long_it_is_unless_trailers_follow() {
+    for (trailers, length) in [(None, Some("4")), (Some(HeaderMap::new()), None)] {
+        let trailers = trailers.map(|mut trailers: HeaderMap| {
+            trailers.append("x-sum", HeaderValue::from_static("1234"));
+            trailers
+        });
+        let handler = service_fn(move |_: Request<RequestBody<Body>>| {
+            let trailers = trailers.clone();
+            let body = Full::new(Bytes::from_static(b"four"));
+            let body = body.with_trailers(async { trailers.map(Ok) });
+            async { Ok::<_, Infallible>(Response::new(body)) }
+        });
+        let service = layer_with(&AnyStore::memory(), Policy::new()).layer(handler);
+        let ask = || service.clone().oneshot(request(Some("k"), Body::empty()));
+        drop(ask().await.expect("an answer"));
+        let replay = ask().await.expect("an answer");
+        assert!(replay.headers().contains_key("idempotent-replayed"));
+        let told = replay.headers().get("content-length");
+        assert_eq!(told.map(|value| value.to_str().expect("a number")), length);
+    }
+}

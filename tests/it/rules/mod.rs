@@ -13,6 +13,8 @@ mod headers;
 mod key;
 mod large;
 mod lease;
+mod limits;
+mod moments;
 mod outcome;
 mod problem;
 mod rare;

@@ -68,13 +68,18 @@ impl AnyStore {
         assert_eq!(reply, Reply::Applied);
     }
 
-    /// Takes the claim of a running request away and gives it to another server.
-    pub async fn stolen(&self, ask: &Ask) -> Claim {
+    /// Takes the claim of a running request away.
+    pub async fn freed(&self, ask: &Ask) {
         let record = self.seen(slot_of(ask)).await.record.expect("a record");
         let mut owner = attempt_of(ask, WITHIN);
         owner.nonce = record.nonce;
         let reply = self.release(&owner, Ran::Maybe, WITHIN, WITHIN).await;
         assert_eq!(reply.expect("the store answers"), Reply::Applied);
+    }
+
+    /// Takes the claim of a running request away and gives it to another server.
+    pub async fn stolen(&self, ask: &Ask) -> Claim {
+        self.freed(ask).await;
         self.claimed(attempt_of(ask, Duration::from_secs(30))).await
     }
 
