@@ -182,7 +182,7 @@ mod tests {
         Attempt, FenceToken, Fingerprint, Grant, Guarantee, IdempotencyKey, KeySyntax, Nonce,
         Scheme, Slot, TakeOver,
     };
-    use crate::store::{BoxStore, MemoryStore};
+    use crate::store::{BoxStore, MemoryStore, Writes};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -209,11 +209,13 @@ mod tests {
             run_unprotected: false,
             wait: None,
             recovers: false,
+            refused_writes: Writes::Undo,
+            transaction_retries: 0,
         };
         let claim = attempt.claim(Grant { number: 1, fence: FenceToken::from_number(1) });
         let key = IdempotencyKey::parse(b"k", &KeySyntax::either()).expect("a key");
         let proof = Proof::Claimed { sent: engine.clock.monotonic() };
-        Held::new(claim, terms, (key, Arc::from("")), proof, None, &engine.clock)
+        Held::new(claim, terms, (key, Arc::from("")), proof, None, None, &engine.clock)
     }
 
     #[test]
