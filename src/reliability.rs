@@ -248,6 +248,12 @@
 //! - With the retention a key ends, and is new. (`rules::lease::rule_25_a_record_expires_from_its_completion_and_is_not_extended_by_replays`)
 //! - A store that was not told to wait for replicas loses with its master what no replica has.
 //!   (`failover::sentinel::w10_of_a_master_that_is_cut_off_only_claims_are_lost_that_did_not_wait_for_its_replica`)
+//! - A claim can stand that nobody runs under: where the store loses a record while the last renewal of
+//!   its worker is under way, and where the client of a Cluster has sent a `begin` twice without saying
+//!   so and the first copy is late. No handler runs for it. Its key is `in-progress` for up to a lease;
+//!   then, at least once, the next request runs, and at most once it is `outcome-unknown`.
+//!   (`exhaustive::variants::at_most_once_and_expiry`,
+//!   `exhaustive::variants::at_most_once_and_hidden_copies`)
 //! - The memory store forgets everything with its process; so does a Redis without persistence.
 //!   (`redis_store::emptied::w20_a_restart_without_its_data_is_noticed_and_one_with_it_is_not`)
 //!
