@@ -62,8 +62,9 @@
 //!   renewal.
 //! - Under both, a client that goes away does not stop the handler, and its retry gets the answer.
 //!
-//! Not guaranteed: exactly-once effects, which need the record and the effect in one transaction;
-//! anything after the retention; anything that the store forgets ([`MemoryStore`] forgets when the
+//! Not guaranteed: exactly-once effects, which need the record and the effect in one transaction, as a
+//! handler has them that writes to PostgreSQL through an `IdempotentTx` (feature `postgres`); anything
+//! after the retention; anything that the store forgets ([`MemoryStore`] forgets when the
 //! process ends; Redis forgets what it had not yet copied when a replica takes over, unless its store
 //! has a `durability`; so does PostgreSQL without a synchronous replica).
 //! [`RunningClaim`] gives a handler what it needs to close the rest of the gap: an ordered

@@ -223,8 +223,10 @@
 //! # Crowds and deployments
 //!
 //! **W26, new claims hold the connection that they wait on.**
-//! - They are refused, and what runs is renewed and stored meanwhile.
-//!   (`faults::exhausted::w26_claims_that_wait_for_a_replica_do_not_hold_up_who_runs`)
+//! - They are refused, and what runs is renewed and stored meanwhile: on a connection that no claim
+//!   uses. (`faults::exhausted::w26_claims_that_wait_for_a_replica_do_not_hold_up_who_runs`,
+//!   `redis_store::connection::w26_a_storm_of_claims_keeps_no_running_work_from_its_renewal_and_its_end`,
+//!   `redis_store::connection::w26_a_storm_of_claims_that_wait_for_a_replica_keeps_no_running_work_from_its_end`)
 //!
 //! **W27, a crowd retries one key, on several servers, and the first of them dies or freezes.**
 //! - There is one run and one answer, and at most one of a process asks the store.
@@ -263,6 +265,12 @@
 //! - With the retention a key ends, and is new. (`rules::lease::rule_25_a_record_expires_from_its_completion_and_is_not_extended_by_replays`)
 //! - A store that was not told to wait for replicas loses with its master what no replica has.
 //!   (`failover::sentinel::w10_of_a_master_that_is_cut_off_only_claims_are_lost_that_did_not_wait_for_its_replica`)
+//! - A claim can stand that nobody runs under: where the store loses a record while the last renewal of
+//!   its worker is under way, and where the client of a Cluster has sent a `begin` twice without saying
+//!   so and the first copy is late. No handler runs for it. Its key is `in-progress` for up to a lease;
+//!   then, at least once, the next request runs, and at most once it is `outcome-unknown`.
+//!   (`exhaustive::variants::at_most_once_and_expiry`,
+//!   `exhaustive::variants::at_most_once_and_hidden_copies`)
 //! - The memory store forgets everything with its process; so does a Redis without persistence.
 //!   (`redis_store::emptied::w20_a_restart_without_its_data_is_noticed_and_one_with_it_is_not`)
 //!
@@ -292,7 +300,10 @@
 //!   `linearizability::histories_with_broken_connections_agree_with_the_contract_on_redis`)
 //! - Three servers on one store keep their promises while they, the store and their connections are
 //!   killed, frozen and cut, as a ledger outside of them says. (`campaign::a_campaign_at_most_once_on_redis_breaks_no_promise`,
-//!   `campaign::a_campaign_at_least_once_on_valkey_breaks_no_promise`)
+//!   `campaign::a_campaign_at_least_once_on_valkey_breaks_no_promise`,
+//!   `campaign::a_campaign_at_most_once_on_postgres_breaks_no_promise`,
+//!   `campaign::a_campaign_at_most_once_on_sentinel_breaks_no_promise`,
+//!   `campaign::a_campaign_at_most_once_on_a_cluster_breaks_no_promise`)
 //! - The memory store and the hand-over of dropped work are right in every order of their threads that a
 //!   scheduler has tried. (`interleavings::who_watches_misses_no_change_and_leaves_nothing_behind`,
 //!   `work::supervised_work_ends_wherever_it_is_dropped_and_the_drain_ends_with_it`)

@@ -30,10 +30,10 @@ async fn w26_a_storm_of_claims_keeps_no_running_work_from_its_renewal_and_its_en
     for number in 0..200 {
         let store = Arc::clone(&store);
         let attempt = if number == 0 { rerunning(slot_of) } else { attempt(slot()) };
-        storm.spawn(async move { store.begin(&attempt, A_MOMENT * 30).await });
+        storm.spawn(async move { store.begin(&attempt, A_MOMENT * 80).await });
     }
     tokio::time::sleep(A_MOMENT * 5).await;
-    let in_time = A_MOMENT * 20;
+    let in_time = A_MOMENT * 50;
     let reply = store.renew(&claim, in_time).await;
     assert!(matches!(reply, Ok(Reply::Applied)), "{reply:?}");
     complete(&store, &claim, "done").await;

@@ -1,14 +1,19 @@
 //! Connections that die, fall silent or take their time, and who notices.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::runtime::Builder;
-use tower_idempotency::protocol::Reply;
+use tokio::task::JoinSet;
+use tower_idempotency::protocol::{Claim, Ran, Reply};
 use tower_idempotency::store::redis::Durability;
 use tower_idempotency::store::{Effect, Error, ErrorKind, RedisStore, Store};
 
-use super::{WITHIN, attempt, complete, now, response, slot, start, warm_up, wired};
+use super::{HOUR, WITHIN, attempt, complete, lapsing, now, response, slot, start, warm_up, wired};
+use crate::support::dialect::Dialect;
+use crate::support::fault_proxy::{Fault, FaultProxy};
 use crate::support::launch::Kind;
 use crate::support::patience::wait_until;
 use crate::support::redis::{RedisServer, shared};
@@ -34,6 +39,89 @@ async fn a_crowd_waits_for_one_connection() {
         assert!(matches!(reply, Ok(Reply::Started(_))), "{reply:?}");
     }
     assert_eq!(wire.commands().iter().filter(|name| *name == "TIME").count(), 1);
+}
+
+#[tokio::test]
+async fn w26_a_storm_of_claims_keeps_no_running_work_from_its_renewal_and_its_end() {
+    let port = shared().port();
+    let proxy = FaultProxy::to(Dialect::Redis, &[port]).await;
+    let url = format!("redis://127.0.0.1:{}", proxy.port(port));
+    let store = Arc::new(RedisStore::connect(url).expect("a valid address"));
+    let work = Work::begun(&store).await;
+    // From now on a connection brings thirty replies a second.
+    proxy.set(Fault::Slow(Duration::from_millis(30)));
+    let (storm, answered) = storm(&store);
+    // When the first is answered, all of them have been sent.
+    wait_until("one is claimed", || answered.load(Ordering::Relaxed) > 0).await;
+    work.ends(&store).await;
+    let before = answered.load(Ordering::Relaxed);
+    assert!(before < 100, "it waited for {before} claims");
+    proxy.heal();
+    let replies = storm.join_all().await;
+    assert!(replies.iter().all(|reply| matches!(reply, Ok(Reply::Started(_)))), "{replies:?}");
+}
+
+#[tokio::test]
+async fn w26_a_storm_of_claims_that_wait_for_a_replica_keeps_no_running_work_from_its_end() {
+    let (master, replica) = replicated(Kind::Redis);
+    let store = Arc::new(master.store().durability(Durability::replicas(1)));
+    let work = Work::begun(&store).await;
+    replica.pause();
+    let (storm, answered) = storm(&store);
+    wait_until("some wait", || blocked(&master) > 0).await;
+    work.ends(&store).await;
+    assert_eq!(answered.load(Ordering::Relaxed), 0, "it waited as well");
+    replica.resume();
+    let replies = storm.join_all().await;
+    assert!(replies.iter().all(|reply| matches!(reply, Ok(Reply::Started(_)))), "{replies:?}");
+}
+
+/// Two hundred claims at once, and how many of them are answered.
+fn storm(store: &Arc<RedisStore>) -> (JoinSet<Result<Reply, Error>>, Arc<AtomicUsize>) {
+    let (mut storm, answered) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+    for _ in 0..200 {
+        let (store, answered) = (Arc::clone(store), Arc::clone(&answered));
+        storm.spawn(async move {
+            let reply = store.begin(&attempt(slot()), WITHIN).await;
+            answered.fetch_add(1, Ordering::Relaxed);
+            reply
+        });
+    }
+    (storm, answered)
+}
+
+/// Work that waits for its end, one piece for each way to end.
+struct Work {
+    running: Claim,
+    freed: Claim,
+    abandoned: Claim,
+}
+
+impl Work {
+    async fn begun(store: &RedisStore) -> Self {
+        // The connection is made and the scripts are known.
+        warm_up(store).await;
+        let (running, freed) = (start(store).await, start(store).await);
+        Self { running, freed, abandoned: lapsing(store).await }
+    }
+
+    async fn ends(&self, store: &RedisStore) {
+        let (slot, fence) = (self.abandoned.attempt().slot, self.abandoned.grant().fence);
+        let ends = [
+            store.renew(&self.running, WITHIN).await,
+            store.complete(&self.running, &response("done"), WITHIN).await,
+            store.release(self.freed.attempt(), Ran::Maybe, HOUR, WITHIN).await,
+            store.resolve(slot, fence, &response("known"), HOUR, WITHIN).await,
+        ];
+        assert!(ends.iter().all(|end| matches!(end, Ok(Reply::Applied))), "{ends:?}");
+    }
+}
+
+/// How many connections of a server wait for something.
+fn blocked(server: &RedisServer) -> usize {
+    let clients: String = server.query("INFO clients").expect("it answers");
+    let line = clients.lines().find_map(|line| line.strip_prefix("blocked_clients:"));
+    line.and_then(|count| count.parse().ok()).expect("a number")
 }
 
 #[tokio::test]

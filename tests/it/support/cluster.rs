@@ -134,9 +134,9 @@ impl RedisCluster {
         self.nodes.iter().for_each(|node| _ = node.query::<()>(&told));
     }
 
-    /// Waits until somebody else serves the slots that a master had at first, and gives its place.
+    /// Waits until somebody else serves the slots of a master, and gives its place.
     pub async fn await_failover(&self, old: usize) -> usize {
-        let slot = share(old).start;
+        let slot = share(old % MASTERS).start;
         let new = || self.owner_of(slot).filter(|&new| new != old);
         let serves = |new: usize| says(&self.nodes[new], "CLUSTER INFO", "cluster_state:ok");
         wait_until("a replica takes over", || new().is_some_and(serves)).await;
@@ -150,6 +150,11 @@ impl RedisCluster {
         wait_until("the node follows", follows).await;
     }
 
+    /// Waits until every node serves and every replica is in step, whoever has been away.
+    pub async fn await_whole(&self) {
+        wait_until("the cluster is whole", || self.serves()).await;
+    }
+
     /// Whether every master sends what is written to its replica: it does when that has answered
     /// once.
     fn sends(&self) -> bool {
@@ -158,15 +163,16 @@ impl RedisCluster {
 
     /// Whether every node knows every other and serves, and every replica is in step.
     fn serves(&self) -> bool {
-        let replicas = &self.nodes[MASTERS..];
+        let replicas = self.nodes.len() - MASTERS;
+        let follows = |node: &&RedisServer| says(node, "INFO replication", IN_STEP);
         let knows = |node: &RedisServer| {
             let known = node.query::<String>("CLUSTER NODES").unwrap_or_default();
             known.matches(" connected").count() == self.nodes.len()
-                && known.matches("slave ").count() == replicas.len()
+                && known.matches("slave ").count() == replicas
                 && says(node, "CLUSTER INFO", "cluster_state:ok")
         };
         self.nodes.iter().all(knows)
-            && replicas.iter().all(|replica| says(replica, "INFO replication", IN_STEP))
+            && self.nodes.iter().filter(follows).count() == replicas
             && self.sends()
     }
 }

@@ -1,4 +1,4 @@
-//! A TCP proxy in front of Redis with the faults of a network.
+//! TCP proxies in front of the servers of a store, with the faults of a network.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::resp::Message;
+use super::dialect::{Dialect, Ports};
 
 /// What is wrong with the network, until it is healed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,29 +22,29 @@ pub enum Fault {
     /// What the connections that there are send is held, and arrives when a new connection has sent
     /// something: a late copy.
     HoldUntilReconnect,
-    /// What is sent to Redis arrives when the network is healed.
+    /// What is sent to the store arrives when the network is healed.
     BlackholeRequests,
-    /// The same for what Redis sends.
+    /// The same for what the store sends.
     BlackholeReplies,
     /// The connections that there are are reset.
     Reset,
-    /// The connections that there are end for the client, while Redis does not know.
+    /// The connections that there are end for the client, while the store does not know.
     EndReplies,
-    /// They end for Redis, while the client does not know: it is told when the network is healed.
+    /// They end for the store, while the client does not know: it is told when the network is healed.
     EndRequests,
     /// Whatever is sent, in either direction, is this late.
     Slow(Duration),
 }
 
-/// A proxy on a port of its own. It lives as long as the runtime of the test.
+/// A proxy for each server, on a port of its own; what is wrong is wrong with all of them. They live
+/// as long as the runtime of the test.
 #[derive(Clone, Debug)]
-pub struct FaultProxy {
-    port: u16,
-    network: Arc<Network>,
-}
+pub struct FaultProxy(Arc<Network>);
 
 #[derive(Debug)]
 struct Network {
+    dialect: Dialect,
+    ports: Ports,
     state: watch::Sender<State>,
     /// How many connections were made.
     connections: AtomicUsize,
@@ -69,37 +69,36 @@ enum Way {
 }
 
 impl FaultProxy {
-    pub async fn to(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let own = listener.local_addr().expect("its address").port();
+    /// In front of the servers at these ports.
+    pub async fn to(dialect: Dialect, servers: &[u16]) -> Self {
+        let (mut ports, mut listeners) = (Ports::new(), Vec::new());
+        for &server in servers {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            ports.insert(server, listener.local_addr().expect("its address").port());
+            listeners.push((server, listener));
+        }
         let network = Arc::new(Network {
+            dialect,
+            ports,
             state: watch::channel(State::default()).0,
             connections: AtomicUsize::new(0),
             replies: AtomicUsize::new(0),
             hits: AtomicUsize::new(0),
         });
-        let accepting = Arc::clone(&network);
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let number = accepting.connections.fetch_add(1, Ordering::SeqCst);
-                let network = Arc::clone(&accepting);
-                tokio::spawn(async move {
-                    if let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await {
-                        network.carry(number, client, server).await;
-                    }
-                });
-            }
-        });
-        Self { port: own, network }
+        for (server, listener) in listeners {
+            tokio::spawn(accept(listener, server, Arc::clone(&network)));
+        }
+        Self(network)
     }
 
-    pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+    /// The port of the proxy in front of a server.
+    pub fn port(&self, server: u16) -> u16 {
+        self.0.ports[&server]
     }
 
     /// From now on this is wrong, instead of what was before.
     pub fn set(&self, fault: Fault) {
-        let network = &self.network;
+        let network = &self.0;
         network.replies.store(0, Ordering::SeqCst);
         network.hits.store(0, Ordering::SeqCst);
         let since = network.connections.load(Ordering::SeqCst);
@@ -108,12 +107,24 @@ impl FaultProxy {
 
     /// How often the fault has changed what somebody sees.
     pub fn hits(&self) -> usize {
-        self.network.hits.load(Ordering::SeqCst)
+        self.0.hits.load(Ordering::SeqCst)
     }
 
     /// Nothing is wrong any more; what was held arrives.
     pub fn heal(&self) {
-        self.network.state.send_replace(State::default());
+        self.0.state.send_replace(State::default());
+    }
+}
+
+async fn accept(listener: TcpListener, server: u16, network: Arc<Network>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let number = network.connections.fetch_add(1, Ordering::SeqCst);
+        let network = Arc::clone(&network);
+        tokio::spawn(async move {
+            if let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await {
+                network.carry(number, client, server).await;
+            }
+        });
     }
 }
 
@@ -185,7 +196,7 @@ impl Network {
             self.sent(number);
         }
         let _ = to.shutdown().await;
-        // Where it ended for Redis only, the client goes on.
+        // Where it ended for the store only, the client goes on.
         let _ = copy(&mut from, &mut sink()).await;
     }
 
@@ -202,7 +213,7 @@ impl Network {
             if read == 0 {
                 break;
             }
-            while let Some(message) = Message::take(&mut buffer) {
+            while let Some(reply) = self.dialect.take(&mut buffer, &self.ports) {
                 self.pass(Way::Replies, number).await;
                 if let Some(silence) = self.loses() {
                     if silence {
@@ -210,14 +221,14 @@ impl Network {
                     }
                     break 'open;
                 }
-                if to.write_all(&message.bytes).await.is_err() {
+                if to.write_all(&reply).await.is_err() {
                     break 'open;
                 }
             }
         }
         self.until(|state| !state.ends(Way::Requests, number)).await;
         let _ = to.shutdown().await;
-        // Redis may have to send what nobody hears, before it reads what it was sent.
+        // The store may have to send what nobody hears, before it reads what it was sent.
         let _ = copy(&mut from, &mut sink()).await;
     }
 

@@ -5,6 +5,7 @@ pub mod any_store;
 pub mod app;
 pub mod attempt;
 pub mod cluster;
+pub mod dialect;
 pub mod fake_clock;
 pub mod fault_proxy;
 pub mod faulty_store;

@@ -130,6 +130,12 @@ impl SentinelTrio {
             .await;
     }
 
+    /// Waits until the sentinels agree and one node follows the other, whoever has been away.
+    pub async fn await_whole(&self) {
+        let whole = || self.master().is_some_and(|master| self.in_step(master));
+        wait_until("one node follows the other", whole).await;
+    }
+
     /// Whether the other node is this one's replica, and has all data. What is written is sent to it
     /// only when it has answered once; until then a dead master takes it along.
     fn in_step(&self, master: usize) -> bool {

@@ -12,10 +12,10 @@ use tokio::time::sleep;
 
 use super::SERVERS;
 use super::history::{Fault, Harmed, now};
+use super::stores::Servers;
 use super::workload::Scene;
 use crate::support::fault_proxy::{Fault as Broken, FaultProxy};
 use crate::support::process::Process;
-use crate::support::redis::RedisServer;
 
 /// What was broken, and how often with an effect.
 #[derive(Debug, Default)]
@@ -68,6 +68,8 @@ pub enum Harm {
     Terminate,
     Stop,
     StopPastLease,
+    /// A master is gone until another one has taken its place.
+    FailOver,
     Network(&'static str),
 }
 
@@ -92,6 +94,10 @@ pub const TO_SERVERS: [Harm; 14] = [
 /// What happens to the store.
 pub const TO_STORE: [Harm; 3] = [Harm::Kill, Harm::Stop, Harm::StopPastLease];
 
+/// The same where there are replicas.
+pub const TO_REPLICATED_STORE: [Harm; 4] =
+    [Harm::Kill, Harm::Stop, Harm::StopPastLease, Harm::FailOver];
+
 impl Harm {
     pub fn of_server(self) -> &'static str {
         match self {
@@ -99,6 +105,7 @@ impl Harm {
             Self::Terminate => "server asked to end",
             Self::Stop => "server stopped",
             Self::StopPastLease => "server stopped past lease",
+            Self::FailOver => panic!("a server has no replica"),
             Self::Network(kind) => kind,
         }
     }
@@ -108,6 +115,7 @@ impl Harm {
             Self::Kill | Self::Terminate | Self::Network(_) => "store killed",
             Self::Stop => "store stopped",
             Self::StopPastLease => "store stopped past lease",
+            Self::FailOver => "store failed over",
         }
     }
 }
@@ -162,6 +170,7 @@ impl Berth {
                     self.process.resume();
                     1
                 }
+                Harm::FailOver => panic!("a server has no replica"),
                 Harm::Network(kind) => self.cut(kind, &scene, &mut random).await,
             };
             damage.count(harm.of_server(), effects);
@@ -235,37 +244,29 @@ impl Berth {
 }
 
 /// For how long somebody is stopped.
-fn span(harm: Harm, scene: &Scene, random: &mut StdRng) -> Duration {
+pub fn span(harm: Harm, scene: &Scene, random: &mut StdRng) -> Duration {
     let more = Duration::from_millis(random.random_range(200..900));
     if harm == Harm::StopPastLease { scene.lease + more } else { more }
 }
 
 /// Breaks the store until the campaign ends.
 pub async fn harm_store(
-    mut redis: RedisServer,
+    mut store: Servers,
     kinds: Vec<Harm>,
     scene: Arc<Scene>,
     damage: Arc<Damage>,
-) -> RedisServer {
+) -> Servers {
     let mut random = scene.random(1);
     let mut deck = Deck::new(&kinds);
     while !scene.is_ending() {
         sleep(Duration::from_millis(random.random_range(1500..4000))).await;
         let harm = deck.draw(&mut random);
         let from = now();
-        if harm == Harm::Kill {
-            block_in_place(|| redis.kill());
-            sleep(Duration::from_millis(random.random_range(0..700))).await;
-            block_in_place(|| redis.restart());
-        } else {
-            redis.pause();
-            sleep(span(harm, &scene, &mut random)).await;
-            redis.resume();
-        }
+        store.harm(harm, &scene, &mut random).await;
         damage.count(harm.of_store(), 1);
         damage.note(harm.of_store(), Harmed::All, from);
     }
-    redis
+    store
 }
 
 pub const STANDSTILL: &str = "the machine stood still";

@@ -139,22 +139,41 @@ fn no_false_mismatch(history: &History) -> Vec<String> {
 }
 
 fn stored_is_final(history: &History) -> Vec<String> {
+    let mut broken = forgotten(history);
+    if history.loses_answers {
+        broken.clear();
+    }
     let runs = history.runs_by_key();
-    let mut broken = Vec::new();
-    for (name, requests) in history.requests_by_key() {
-        let stored = requests.iter().filter(|request| request.is_stored());
-        let Some(stored) = stored.min_by_key(|request| request.heard) else { continue };
-        let later = requests.iter().filter(|request| request.sent > stored.heard);
-        // To ask again is no answer: the store had no time for it, or a request waited behind another
-        // one that had no answer from the store. That nothing ran again, the ledger says.
-        let is_other =
-            |request: &&&Request| matches!(request.meaning(), Meaning::Unknown | Meaning::Wrong);
-        broken
-            .extend(later.filter(is_other).map(|request| format!("{stored:?}, then {request:?}")));
+    for (name, stored, _) in stored_answers(history) {
         let again = runs.get(name).into_iter().flatten().filter(|run| run.start > stored.heard);
         broken.extend(again.map(|run| format!("{stored:?}, then {run:?}")));
     }
     broken
+}
+
+/// What was answered otherwise after an answer that is stored. To ask again is no answer: the store
+/// had no time for it, or a request waited behind another one that had no answer from the store. That
+/// nothing ran again, the ledger says.
+pub fn forgotten(history: &History) -> Vec<String> {
+    let other = |request: &&Request| matches!(request.meaning(), Meaning::Unknown | Meaning::Wrong);
+    let mut broken = Vec::new();
+    for (_, stored, later) in stored_answers(history) {
+        let others = later.into_iter().filter(other);
+        broken.extend(others.map(|request| format!("{stored:?}, then {request:?}")));
+    }
+    broken
+}
+
+/// The first answer to each key that is stored, and the requests that were sent after it.
+fn stored_answers(history: &History) -> Vec<(&Name, &Request, Vec<&Request>)> {
+    let mut answers = Vec::new();
+    for (name, requests) in history.requests_by_key() {
+        let stored = requests.iter().filter(|request| request.is_stored());
+        let Some(&stored) = stored.min_by_key(|request| request.heard) else { continue };
+        let later = requests.into_iter().filter(|request| request.sent > stored.heard);
+        answers.push((name, stored, later.collect()));
+    }
+    answers
 }
 
 fn nothing_strange(history: &History) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::chaos::{Damage, STANDSTILL};
-use super::checker::{all_settle, one_answer};
+use super::checker::{all_settle, forgotten, one_answer};
 use super::history::{History, Meaning};
 use super::workload::Scene;
 use crate::support::answer::Answer;
@@ -23,6 +23,8 @@ pub struct Figures {
     pub second_runs: usize,
     pub different_answers: usize,
     pub unsettled: usize,
+    /// Requests that were told otherwise after an answer was stored.
+    pub forgotten: usize,
     /// Keys whose last answer is that nobody knows.
     pub unknown: usize,
     pub unstored: usize,
@@ -54,6 +56,7 @@ impl Figures {
             second_runs: runs.values().map(|runs| runs.len() - 1).sum(),
             different_answers: one_answer(history).len(),
             unsettled: all_settle(history).len(),
+            forgotten: forgotten(history).len(),
             unknown: requests.keys().filter(|name| !known.contains(**name)).count(),
             unstored: done.filter(|request| !request.is_stored()).count(),
             refused_as_another: count(Meaning::Reused),
@@ -76,9 +79,10 @@ impl fmt::Display for Figures {
         writeln!(f, "  runs {}, second runs {}", self.runs, self.second_runs)?;
         writeln!(
             f,
-            "  different answers {}, unsettled {}, unknown {} ({:.1} %), sent unstored {}",
+            "  different answers {}, unsettled {}, forgotten {}, unknown {} ({:.1} %), sent unstored {}",
             self.different_answers,
             self.unsettled,
+            self.forgotten,
             self.unknown,
             self.unknown_share() * 100.0,
             self.unstored

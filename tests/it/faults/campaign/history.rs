@@ -169,6 +169,8 @@ pub struct History {
     pub requests: Vec<Request>,
     pub runs: Vec<Run>,
     pub faults: Vec<Fault>,
+    /// Whether the store may lose with a master what was stored and not waited for.
+    pub loses_answers: bool,
 }
 
 impl History {
