@@ -247,8 +247,10 @@ impl Network {
 
     /// A connection has sent something, which may be the one that others wait for.
     fn sent(&self, number: usize) {
+        // Nothing waits before something is held.
+        let held = self.hits.load(Ordering::SeqCst) > 0;
         self.state.send_if_modified(|state| {
-            let first = number >= state.since && !state.reconnected;
+            let first = held && number >= state.since && !state.reconnected;
             state.reconnected |= first;
             first
         });

@@ -148,9 +148,12 @@ impl Campaign {
         let Outcome { figures, violations } = outcome;
         assert!(violations.is_empty(), "{} violations, see above", violations.len());
         let expected = self.to_servers.iter().map(|harm| harm.of_server());
-        for kind in expected.chain(self.to_store.iter().map(|harm| harm.of_store())) {
-            assert!(figures.faults.get(kind).is_some_and(|&count| count > 0), "never: {kind}");
-        }
+        let expected = expected.chain(self.to_store.iter().map(|harm| harm.of_store()));
+        let met = |kind: &&str| figures.faults.get(kind).is_some_and(|&count| count > 0);
+        let missed: Vec<_> = expected.filter(|kind| !met(kind)).collect();
+        // In a short time one may have met nobody whenever its turn came.
+        let spare = usize::from(self.seconds < 30);
+        assert!(missed.len() <= spare, "never: {missed:?}");
         assert!(figures.hung_up > 0, "no client ever hung up");
         let unknown = figures.unknown_share();
         assert!(unknown <= unknown_at_most, "too much is unknown: {unknown}");
