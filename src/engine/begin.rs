@@ -76,10 +76,9 @@ impl Engine {
         let lost_until = lost.then(|| self.clock.monotonic().saturating_add(self.store_timeout));
         let named = (asking.key.clone(), Arc::clone(asking.tenant));
         let claim = asking.attempt.clone().claim(grant);
-        let retries = asking.terms.transaction_retries;
         let joint = match (&self.transactions, proof) {
             (Some(of), Proof::Claimed { .. }) => {
-                Some(Box::new(Joint::new(of.clone(), self.store_timeout, retries)))
+                Some(Box::new(Joint::new(of.clone(), self.store_timeout)))
             }
             _ => None,
         };

@@ -56,8 +56,8 @@ pub(super) enum Ended {
 }
 
 impl Joint {
-    pub(super) fn new(transactions: Transactions, within: Duration, retries: u32) -> Self {
-        Self { transactions, within, tries_left: retries.into(), state: Mutex::default() }
+    pub(super) fn new(transactions: Transactions, within: Duration) -> Self {
+        Self { transactions, within, tries_left: AtomicU32::new(0), state: Mutex::default() }
     }
 
     /// Lends the transaction to the handler.
@@ -97,6 +97,11 @@ impl Joint {
             Place::Lent => Ended::Kept,
             Place::Here(transaction) => Ended::Here(transaction),
         }
+    }
+
+    /// How often the handler may run again.
+    pub(super) fn allow_tries(&self, tries: u32) {
+        self.tries_left.store(tries, Ordering::Relaxed);
     }
 
     /// Takes one of the runs that are left, if one is.

@@ -210,7 +210,6 @@ mod tests {
             wait: None,
             recovers: false,
             refused_writes: Writes::Undo,
-            transaction_retries: 0,
         };
         let claim = attempt.claim(Grant { number: 1, fence: FenceToken::from_number(1) });
         let key = IdempotencyKey::parse(b"k", &KeySyntax::either()).expect("a key");

@@ -23,8 +23,6 @@ pub(crate) struct Terms {
     pub(crate) recovers: bool,
     /// What becomes of the writes of a handler whose answer is an error for good.
     pub(crate) refused_writes: Writes,
-    /// How often a handler runs again whose transaction lost against others.
-    pub(crate) transaction_retries: u32,
 }
 
 /// By what right a handler runs.
@@ -129,6 +127,18 @@ impl Held {
     #[cfg(feature = "postgres")]
     pub(crate) fn joint(&self) -> Option<&Joint> {
         self.joint.as_deref()
+    }
+
+    /// How often its handler may run again whose transaction lost against others.
+    pub(crate) fn allow_tries(&self, tries: u32) {
+        if let Some(joint) = &self.joint {
+            joint.allow_tries(tries);
+        }
+    }
+
+    /// Takes one of these tries, if its handler has a transaction and one is left.
+    pub(crate) fn may_try_again(&self) -> bool {
+        self.joint.as_ref().is_some_and(|joint| joint.is_joined() && joint.may_try_again())
     }
 
     /// How long a copy of its `begin` may still land, if one may.

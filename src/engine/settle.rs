@@ -22,7 +22,8 @@ impl Engine {
         ticket: &mut Ticket,
     ) -> Settled {
         if let Some(joint) = &held.joint
-            && let Some(settled) = self.settle_jointly(joint, held, conclusion, ticket).await
+            && let Some(settled) =
+                Box::pin(self.settle_jointly(joint, held, conclusion, ticket)).await
         {
             return settled;
         }

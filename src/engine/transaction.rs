@@ -53,16 +53,12 @@ impl Engine {
         }
     }
 
-    /// Whether a handler whose transaction has lost against others may run again. It is rolled back
-    /// then.
-    pub(crate) async fn may_try_again(&self, held: &Held) -> bool {
-        let Some(joint) = &held.joint else { return false };
-        if !joint.is_joined() || !joint.may_try_again() {
-            return false;
+    /// Rolls a transaction back that has lost against others, so that its handler can run again.
+    pub(crate) async fn start_over(&self, held: &Held) {
+        if let Some(joint) = &held.joint {
+            self.roll_back(joint.end()).await;
+            joint.reopen();
         }
-        self.roll_back(joint.end()).await;
-        joint.reopen();
-        true
     }
 
     async fn roll_back(&self, ended: Ended) {

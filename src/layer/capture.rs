@@ -13,8 +13,8 @@ use super::frames::Frames;
 use super::headers::STATUS;
 use super::policy::Policy;
 use super::replay::is_empty;
-use crate::engine::Conclusion;
-use crate::protocol::Guarantee;
+use super::transaction::SerializationFailure;
+use crate::engine::{Conclusion, Held};
 use crate::within::within;
 
 /// A handler's response: what to conclude from it, and what to send.
@@ -27,6 +27,8 @@ pub(super) struct Captured<B> {
 pub(super) enum Sorted<B> {
     /// Its body need not be read.
     Captured(Captured<B>),
+    /// Nothing: the handler is to run again.
+    Again,
     /// Its body decides.
     Unread(Unread<B>),
 }
@@ -43,17 +45,20 @@ pub(super) struct Unread<B> {
 /// Decides by the head of a handler's response what a record keeps of it.
 pub(super) fn sort<B>(
     mut response: Response<B>,
-    guarantee: Guarantee,
+    held: &Held,
     policy: &Policy,
     marker: &HeaderName,
 ) -> Sorted<B>
 where
     B: Body<Data = Bytes>,
 {
+    if SerializationFailure::is_in(&response) && held.may_try_again() {
+        return Sorted::Again;
+    }
     response.headers_mut().remove(marker);
     response.headers_mut().remove(STATUS);
     let verdict = policy.verdict_of(&response);
-    if let Some(ran) = verdict.frees(guarantee) {
+    if let Some(ran) = verdict.frees(held.guarantee()) {
         // Nothing of it will be stored, so it need not be read.
         let response = response.map(ResponseBody::original);
         return Sorted::Captured(Captured { conclusion: Conclusion::Free(ran), response });

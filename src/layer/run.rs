@@ -14,7 +14,6 @@ use super::headers::STATUS;
 use super::policy::Policy;
 use super::service::{Arrived, Ready};
 use super::shared::Shared;
-use super::transaction::SerializationFailure;
 use crate::engine::{Admitted, Conclusion, Held, Rejection, Run, RunningClaim, Settled, Verdict};
 use crate::protocol::{Fields, Outcome, Ran};
 
@@ -31,9 +30,9 @@ enum Answered<R, E> {
     Again,
 }
 
-/// Runs the handler under its claim, again where its transaction has lost against others and the
-/// policy says so, stores what came of it, then answers.
-pub(super) async fn run<S, B, R>(
+/// Runs the handler under its claim until its transaction does not lose against others, as often as
+/// the policy says.
+pub(super) async fn run_again<S, B, R>(
     mut ready: Box<Ready<S>>,
     admitted: &mut Admitted,
 ) -> Result<Response<ResponseBody<R>>, S::Error>
@@ -41,23 +40,23 @@ where
     S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone,
     R: Body<Data = Bytes>,
 {
+    admitted.held.allow_tries(ready.arrived.policy.transaction_retries);
     loop {
-        let again = (ready.arrived.policy.transaction_retries > 0).then(|| ready.clone());
-        match run_once(ready, admitted).await {
-            Ended::Answered(answer) => return answer,
-            Ended::Again => ready = again.expect("without retries there is no other run"),
+        let again = ready.clone();
+        if let Some(answer) = run(ready, admitted).await {
+            return answer;
         }
+        again.arrived.shared.engine.start_over(&admitted.held).await;
+        ready = again;
     }
 }
 
-/// What a run has led to.
-enum Ended<R, E> {
-    Answered(Result<Response<ResponseBody<R>>, E>),
-    /// Nothing: its transaction is rolled back, and it has to run again.
-    Again,
-}
-
-async fn run_once<S, B, R>(mut ready: Box<Ready<S>>, admitted: &mut Admitted) -> Ended<R, S::Error>
+/// Runs the handler under its claim, stores what came of it, then answers; nothing, if it has to run
+/// again and may.
+pub(super) async fn run<S, B, R>(
+    mut ready: Box<Ready<S>>,
+    admitted: &mut Admitted,
+) -> Option<Result<Response<ResponseBody<R>>, S::Error>>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<R>>,
     R: Body<Data = Bytes>,
@@ -75,11 +74,9 @@ where
         parts.extensions.insert(RunningClaim(Arc::clone(held)));
         let request = Request::from_parts(parts, RequestBody::whole(content));
         let Ok(response) = inner.call(request).await else { return Answered::Failed };
-        if SerializationFailure::is_in(&response) && shared.engine.may_try_again(held).await {
-            return Answered::Again;
-        }
-        let mut unread = match sort(response, held.guarantee(), &policy, &shared.marker) {
+        let mut unread = match sort(response, held, &policy, &shared.marker) {
             Sorted::Captured(captured) => return Answered::Response(captured),
+            Sorted::Again => return Answered::Again,
             Sorted::Unread(unread) => unread,
         };
         match unread.read(&policy).await {
@@ -90,18 +87,18 @@ where
     let engine = &shared.engine;
     let ran = engine.run(held, ticket, work.instrument(span)).await;
     if let Run::Finished(Answered::Again) = ran {
-        return Ended::Again;
+        return None;
     }
     room.leave();
     let (conclusion, answer) = conclude(ran, called.into_inner(), held, &shared, &policy);
-    Ended::Answered(match engine.settle(held, &conclusion, ticket).await {
+    Some(match engine.settle(held, &conclusion, ticket).await {
         Settled::Answer => answer,
         Settled::Unstored => answer.map(|mut response| {
             response.headers_mut().insert(STATUS, HeaderValue::from_static("unstored"));
             response
         }),
         Settled::Instead(answer) => Ok(shared.answer(held.slot(), answer).map(ResponseBody::whole)),
-        Settled::Again => return Ended::Again,
+        Settled::Again => return None,
     })
 }
 

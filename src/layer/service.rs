@@ -15,7 +15,7 @@ use super::options::Scope;
 use super::policy::Policy;
 use super::receive::{Received, receive};
 use super::route;
-use super::run::run;
+use super::run::{run, run_again};
 use super::shared::Shared;
 use super::tenant::Unresolved;
 use crate::engine::{
@@ -117,7 +117,10 @@ where
         Ok(admitted) => admitted,
         Err(response) => return Ok(response.map(ResponseBody::whole)),
     };
-    run(ready, &mut admitted).await
+    if ready.arrived.policy.transaction_retries > 0 {
+        return Box::pin(run_again(ready, &mut admitted)).await;
+    }
+    run(ready, &mut admitted).await.expect("without retries it does not run again")
 }
 
 /// A keyed request on its way through the layer.

@@ -249,7 +249,6 @@ impl Policy {
             wait: self.in_flight.max_wait(),
             recovers: self.recover.is_some(),
             refused_writes: self.refused_writes,
-            transaction_retries: self.transaction_retries,
         }
     }
 
