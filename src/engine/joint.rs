@@ -82,6 +82,12 @@ impl Joint {
         self.lock().joined
     }
 
+    /// Whether the handler has had a transaction and nobody keeps it.
+    pub(super) fn is_given_back(&self) -> bool {
+        let state = self.lock();
+        state.joined && !matches!(state.at, Place::Lent)
+    }
+
     /// Takes the transaction back, or nothing if none came about. After the end it is rolled back.
     pub(crate) fn give_back(&self, transaction: Option<Box<dyn Transaction>>) {
         let mut state = self.lock();

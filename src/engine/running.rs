@@ -136,9 +136,9 @@ impl Held {
         }
     }
 
-    /// Takes one of these tries, if its handler has a transaction and one is left.
+    /// Takes one of these tries, if its handler has had a transaction and one is left.
     pub(crate) fn may_try_again(&self) -> bool {
-        self.joint.as_ref().is_some_and(|joint| joint.is_joined() && joint.may_try_again())
+        self.joint.as_ref().is_some_and(|joint| joint.is_given_back() && joint.may_try_again())
     }
 
     /// How long a copy of its `begin` may still land, if one may.

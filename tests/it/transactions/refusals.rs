@@ -1,10 +1,11 @@
-use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::routing::post;
+use axum::{Extension, Router};
 use tower::ServiceExt as _;
 use tower_idempotency::{
-    IdempotencyLayer, IdempotentTx, MemoryStore, NoTransaction, Policy, RunningClaim, Tenant,
+    IdempotencyLayer, IdempotentTx, MemoryStore, NoTransaction, Policy, RunningClaim,
+    SerializationFailure, Tenant,
 };
 
 use super::{Shop, a_key};
@@ -90,6 +91,21 @@ async fn one_that_is_kept_is_never_committed() {
     drop(tx);
     assert_eq!(app.send(&ask).await.status, 201);
     assert_eq!(shop.rows(&key), 1);
+}
+
+#[tokio::test]
+async fn a_handler_whose_lost_transaction_is_kept_does_not_run_again() {
+    let (shop, (_, ask)) = (Shop::open(), a_key());
+    let (keep, kept) = tokio::sync::mpsc::unbounded_channel();
+    let app = shop
+        .serve(Policy::new().transaction_retries(5), move |_, tx| {
+            keep.send(tx).expect("somebody keeps it");
+            async { (StatusCode::INTERNAL_SERVER_ERROR, Extension(SerializationFailure)) }
+        })
+        .await;
+    assert_eq!(app.send(&ask).await.status, 500);
+    assert_eq!(app.runs(), 1);
+    drop(kept);
 }
 
 #[tokio::test]
