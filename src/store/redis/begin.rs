@@ -52,14 +52,13 @@ impl RedisStore {
 
     async fn claim(&self, call: &Call<'_>, attempt: &Attempt) -> Result<Reply, Error> {
         let record = unnumbered(attempt);
-        let (below, only) = match attempt.take_over {
-            TakeOver::Never => (0, None),
-            TakeOver::Below(attempts) => (attempts, None),
-            TakeOver::Only(fence) => (0, Some(fence.number())),
-        };
         let arguments = |command: &mut Cmd| {
             command.arg(&record[..]).arg(micros(attempt.lease)).arg(millis(attempt.retention));
-            command.arg(below).arg(only);
+            match attempt.take_over {
+                TakeOver::Never => {}
+                TakeOver::Below(attempts) => _ = command.arg(attempts),
+                TakeOver::Only(fence) => _ = command.arg(0).arg(fence.number()),
+            }
         };
         let verb = Verb::Begin(attempt);
         match self.run(call, &scripts::BEGIN, &attempt.slot, verb, arguments).await? {

@@ -108,7 +108,7 @@ impl<'a> Call<'a> {
             let (now, answer) = Answer::parse(reply).ok_or_else(|| self.unexpected())?;
             if answer != Answer::Late {
                 self.time.learn(now, self.sent(), Some(key));
-                if let (Answer::Claimed(_), Some((live, proof))) = (&answer, proof) {
+                if let (Answer::Done | Answer::Claimed(_), Some((live, proof))) = (&answer, proof) {
                     Box::pin(self.prove(&live, proof)).await?;
                 }
                 return Ok((now, answer));

@@ -23,7 +23,7 @@
 //! A Redis that was emptied is noticed: see [`Emptied`].
 //!
 //! Rights needed: `evalsha`, `eval`, `time`, `getrange`, `get`, `set`, `setrange`, `append`,
-//! `pexpire`, `strlen` and `pttl` on the prefix, `client|tracking` to be told of changes, `select` for
+//! `pexpire` and `pttl` on the prefix, `client|tracking` to be told of changes, `select` for
 //! another database than 0, `wait` or `waitaof` for a durability, `info` for the check, which tells more with `config|get` and
 //! `cluster|info`. On a Cluster also `multi`, `exec`, `asking`, `ping` and `cluster|slots`; with a
 //! `SentinelClient`, `role`.
@@ -58,9 +58,9 @@
 //!
 //! # Large answers
 //! Lua copies a value several times, so a record of more than 4 KiB is not handed through a script:
-//! `begin` answers that it is large, and a plain `GET` follows. Measured on Redis 7.0.15, in
-//! microseconds of its CPU per replay, pipelined by 16: through the script 16 at 1 KiB, 19 at
-//! 4 KiB, 28 at 8 KiB, 152 at 64 KiB; with a `GET` 16, 13, 14 and 41.
+//! `begin` answers that it is large, and a plain `GET` follows. Measured on Redis 7.0.15, before
+//! replies were strings, in microseconds of its CPU per replay, pipelined by 16: through the script
+//! 16 at 1 KiB, 19 at 4 KiB, 28 at 8 KiB, 152 at 64 KiB; with a `GET` 16, 13, 14 and 41.
 //!
 //! # Completing with one plain command
 //! Where the server has `SET … IFEQ` (Valkey 9, Redis 8.4), `complete` first writes over the very
@@ -111,7 +111,7 @@ use self::watch::Watches;
 use super::records::{classify, content, micros, millis};
 use super::{Error, Operation, Seen, Store};
 use crate::protocol::{
-    Attempt, Claim, FenceToken, Outcome, Ran, Record, Reply, Slot, Timestamp, Verb,
+    Attempt, Claim, FenceToken, Grant, Outcome, Ran, Record, Reply, Slot, Timestamp, Verb,
 };
 
 /// How often a call looks again when what it found has changed before it could read it.
@@ -176,7 +176,10 @@ impl RedisStore {
             let (now, answer) = call.script(script, &key, &arguments).await?;
             let found = match answer {
                 Answer::Late => return Ok(Reply::Late),
-                Answer::Applied => return Ok(Reply::Applied),
+                Answer::Done if matches!(verb, Verb::Begin(_)) => {
+                    return Ok(Reply::Started(Grant { number: 1, fence: FenceToken::at(now) }));
+                }
+                Answer::Done => return Ok(Reply::Applied),
                 Answer::Claimed(reply) => return Ok(reply),
                 Answer::Found(found) => found,
                 Answer::Large => call.get(&key).await?,

@@ -1,6 +1,6 @@
 use std::sync::LazyLock;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use redis::{Cmd, Script, Value};
 
 use crate::protocol::{FenceToken, Grant, Reply, Timestamp};
@@ -45,10 +45,10 @@ impl Verb {
 pub(super) enum Answer {
     /// The deadline had passed.
     Late,
+    /// Done. `begin`: the slot was empty, so its claim has the moment for its fence.
+    Done,
     /// `begin`: the slot is the attempt's; how it came to be is the reply.
     Claimed(Reply),
-    /// Any other verb: done.
-    Applied,
     /// Nothing was written; this is what the slot holds.
     Found(Option<Bytes>),
     /// Nothing was written; what the slot holds is too large to be handed through a script.
@@ -58,7 +58,18 @@ pub(super) enum Answer {
 impl Answer {
     /// Takes a reply apart, into the moment on Redis's clock and the answer.
     pub(super) fn parse(reply: Value) -> Option<(Timestamp, Self)> {
-        let Value::Array(parts) = reply else { return None };
+        let parts = match reply {
+            Value::Int(now) => {
+                return Some((Timestamp::from_micros(u64::try_from(now).ok()?), Self::Done));
+            }
+            Value::BulkString(bytes) => {
+                let mut found = Bytes::from(bytes);
+                let now = found.try_get_u64().ok()?;
+                return Some((Timestamp::from_micros(now), Self::Found(Some(found))));
+            }
+            Value::Array(parts) => parts,
+            _ => return None,
+        };
         let mut parts = parts.into_iter();
         let now = Timestamp::from_micros(number(parts.next()?)?);
         let Some(first) = parts.next() else { return Some((now, Self::Late)) };
@@ -73,7 +84,6 @@ impl Answer {
                     _ => return None,
                 })
             }
-            (Value::Int(1), None, None) => Self::Applied,
             (Value::Int(0), None, None) => Self::Large,
             (value, None, None) => Self::Found(bytes(value)?),
             _ => return None,
@@ -117,10 +127,12 @@ mod tests {
         for reply in [
             Value::Nil,
             Value::Okay,
+            Value::Int(-1),
+            Value::BulkString(vec![0; 7]),
             Value::Array(vec![]),
             Value::Array(vec![Value::Int(-1)]),
             Value::Array(vec![Value::Int(5), Value::Okay]),
-            Value::Array(vec![Value::Int(5), Value::Int(2)]),
+            Value::Array(vec![Value::Int(5), Value::Int(1)]),
             Value::Array(vec![Value::Int(5), Value::Int(1), Value::Int(7)]),
         ] {
             assert_eq!(Answer::parse(reply.clone()), None, "{reply:?}");
@@ -128,8 +140,17 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_alone_is_late() {
+    fn a_moment_alone_is_done_or_late() {
+        let moment = Timestamp::from_micros(5);
+        assert_eq!(Answer::parse(Value::Int(5)), Some((moment, Answer::Done)));
         let reply = Value::Array(vec![Value::Int(5)]);
-        assert_eq!(Answer::parse(reply), Some((Timestamp::from_micros(5), Answer::Late)));
+        assert_eq!(Answer::parse(reply), Some((moment, Answer::Late)));
+    }
+
+    #[test]
+    fn what_follows_eight_bytes_is_what_the_slot_holds() {
+        let reply = Value::BulkString(b"\0\0\0\0\0\0\0\x05record".to_vec());
+        let found = Answer::Found(Some(Bytes::from_static(b"record")));
+        assert_eq!(Answer::parse(reply), Some((Timestamp::from_micros(5), found)));
     }
 }

@@ -57,7 +57,7 @@ async fn wrong_credentials_are_refused_by_sentinels_and_a_cluster_too() {
 async fn the_rights_that_the_documentation_names_are_enough() {
     let server = RedisServer::start(DURABLE);
     let rights = "on >word ~idempotency:* +evalsha +eval +time +getrange +get +set +setrange \
-                  +append +pexpire +strlen +pttl +client|tracking +info";
+                  +append +pexpire +pttl +client|tracking +info";
     let user = [&["ACL", "SETUSER", "store"][..], &rights.split_whitespace().collect::<Vec<_>>()];
     let user: Vec<_> = user.concat().into_iter().map(str::as_bytes).collect();
     server.command(&user).expect("the user is made");
@@ -96,7 +96,7 @@ async fn the_rights_that_the_documentation_names_are_enough() {
 async fn the_rights_that_the_documentation_names_are_enough_to_wait_for_replicas() {
     let (master, _replica) = replicated(Kind::Valkey);
     let rights = "on >word ~idempotency:* +evalsha +eval +time +getrange +get +set +setrange \
-                  +append +pexpire +strlen +pttl";
+                  +append +pexpire +pttl";
     let url = format!("redis://store:word@127.0.0.1:{}/0", master.port());
     let one = Durability::replicas(1);
     for (right, durability) in [("+wait", one), ("+waitaof", one.on_disk())] {
@@ -124,7 +124,7 @@ async fn a_unix_socket_leads_to_a_server_too() {
 async fn the_rights_that_the_documentation_names_are_enough_on_a_cluster() {
     let cluster = RedisCluster::start(Kind::Redis, &[]);
     let rights = "on >word ~idempotency:* +evalsha +eval +time +getrange +get +set +setrange \
-                  +append +pexpire +strlen +pttl +client|tracking +multi +exec +asking +ping \
+                  +append +pexpire +pttl +client|tracking +multi +exec +asking +ping \
                   +cluster|slots";
     for node in &cluster.nodes {
         node.query::<()>(&format!("ACL SETUSER store {rights}")).expect("the user is made");
