@@ -138,7 +138,9 @@ impl Held {
 
     /// Takes one of these tries, if its handler has had a transaction and one is left.
     pub(crate) fn may_try_again(&self) -> bool {
-        self.joint.as_ref().is_some_and(|joint| joint.is_given_back() && joint.may_try_again())
+        self.joint
+            .as_ref()
+            .is_some_and(|joint| joint.is_given_back() && self.is_live() && joint.may_try_again())
     }
 
     /// How long a copy of its `begin` may still land, if one may.

@@ -5,8 +5,8 @@ use super::joint::{Ended, Joint};
 use super::settle::announce;
 use super::wait::Ticket;
 use super::{Answer, Conclusion, Engine, Held, Rejection, Settled};
-use crate::protocol::{Found, Outcome, Ran, Reply};
-use crate::store::{Error, ErrorKind, Uncommitted, Writes};
+use crate::protocol::{Found, Ran, Reply};
+use crate::store::{Effect, Error, ErrorKind, Uncommitted, Writes};
 
 impl Engine {
     /// Settles a claim in the transaction in which its handler worked. `None` if there is none, or
@@ -30,7 +30,7 @@ impl Engine {
         let Ended::Here(transaction) = ended else {
             tracing::error!(slot = %held.slot(), "the handler has kept its transaction or its recovery points, which end now");
             let failed = Rejection::HandlerFailed { retryable: true };
-            return Some(self.fence(held, outcome, failed, ticket).await);
+            return Some(self.fence(held, conclusion, (Effect::None, failed), ticket).await);
         };
         let writes = match outcome.status() {
             ..400 => Writes::Keep,
@@ -42,22 +42,30 @@ impl Engine {
                 announce(ticket.take(), held, conclusion);
                 Some(Settled::Answer)
             }
-            Err(Uncommitted { lost_a_race: true, .. }) if joint.may_try_again() => {
+            Err(Uncommitted { lost_a_race: true, .. })
+                if held.is_live() && joint.may_try_again() =>
+            {
                 joint.reopen();
                 Some(Settled::Again)
             }
             Err(Uncommitted { error, .. }) => {
                 tracing::warn!(slot = %held.slot(), error = %Chain(&error), "not committed");
-                Some(self.fence(held, outcome, uncommitted(&error), ticket).await)
+                let uncommitted = (error.effect(), uncommitted(&error));
+                Some(self.fence(held, conclusion, uncommitted, ticket).await)
             }
         }
     }
 
-    /// Rolls a transaction back that has lost against others, so that its handler can run again.
+    /// Rolls a transaction back that has lost against others, so that its handler can run again. Where
+    /// somebody keeps it, there is no other for the next run.
     pub(crate) async fn start_over(&self, held: &Held) {
-        if let Some(joint) = &held.joint {
-            self.roll_back(joint.end()).await;
-            joint.reopen();
+        let Some(joint) = &held.joint else { return };
+        match joint.end() {
+            Ended::Kept => {}
+            ended => {
+                self.roll_back(ended).await;
+                joint.reopen();
+            }
         }
     }
 
@@ -72,8 +80,8 @@ impl Engine {
     async fn fence(
         self: &Arc<Self>,
         held: &Arc<Held>,
-        outcome: &Outcome,
-        never_committed: Rejection,
+        conclusion: &Conclusion,
+        (effect, never_committed): (Effect, Rejection),
         ticket: &mut Ticket,
     ) -> Settled {
         if let Some(wait) = held.begin_may_land_for(self.clock.monotonic()) {
@@ -81,8 +89,10 @@ impl Engine {
         }
         match self.release(held.claim.attempt(), Ran::Maybe).await.result {
             Ok(Reply::Applied) => Settled::Instead(Answer::Reject(never_committed)),
-            Ok(Reply::Fenced(Found::Completed { outcome: stored, .. })) if stored == *outcome => {
-                announce(ticket.take(), held, &Conclusion::Keep(stored));
+            Ok(Reply::Fenced(Found::Completed { .. }))
+                if effect == Effect::Unknown && self.is_committed(held).await =>
+            {
+                announce(ticket.take(), held, conclusion);
                 Settled::Answer
             }
             Ok(Reply::Fenced(found)) => {
@@ -93,6 +103,13 @@ impl Engine {
                 Settled::Instead(Answer::Reject(Rejection::unavailable()))
             }
         }
+    }
+
+    /// Whether the outcome in the record is that of this claim, and not one that another worker has
+    /// stored meanwhile.
+    async fn is_committed(&self, held: &Held) -> bool {
+        let seen = self.look(held.slot()).await.and_then(|seen| seen.record);
+        seen.is_some_and(|record| record.fence == held.claim.grant().fence)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::store::postgres::{Lender, Shared, lost_a_race};
 /// [`PostgresStore`](crate::PostgresStore) of the layer was made of. With the `axum` feature it is an
 /// extractor. The layer ends the transaction when the response is there:
 ///
-/// - 2xx and 3xx: the outcome is stored in it and it is committed; then the client is answered.
+/// - 2xx and 3xx, where it is definitive: the outcome is stored in it and it is committed; then the client is answered.
 /// - 4xx, where it is [definitive](crate::Verdict): what the handler wrote is undone, unless
 ///   [`Policy::refused_writes`](crate::Policy::refused_writes) says otherwise, and the outcome is stored
 ///   and committed.
@@ -46,7 +46,8 @@ use crate::store::postgres::{Lender, Shared, lost_a_race};
 ///
 /// # What to mind
 /// - Do not end the transaction yourself with `COMMIT` or `ROLLBACK`. Savepoints are fine.
-/// - It has to be dropped by the time the response body has ended. A transaction that somebody has
+/// - It has to be dropped by the time the handler has returned; a short body that is read whole may still
+///   have it until it ends. A transaction that somebody has
 ///   kept is never committed; the client gets a 500 `handler-failed`, and a retry runs.
 /// - What the handler does elsewhere does not belong to it: give other services
 ///   [derived keys](RunningClaim::derived_key).
@@ -59,9 +60,10 @@ pub struct IdempotentTx(Loan<Shared>);
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum NoTransaction {
-    /// The request is not protected: it has no key, its route has no layer, or it runs unprotected
-    /// while the store is down.
+    /// The request is not protected: it has no key, or its route has no layer.
     Unclaimed,
+    /// The request runs unprotected, since the store could not be asked.
+    Unprotected,
     /// The store of the layer is no [`PostgresStore`](crate::PostgresStore).
     NoDatabase,
     /// The store was given no pool of `sqlx`:
@@ -81,7 +83,8 @@ impl IdempotentTx {
     /// The transaction of this claim: begun, or the one that was begun before and is not in use.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is none. Then end the handler without an effect: the record may say already that what is
+    /// not committed did not happen.
     pub async fn begin(claim: &RunningClaim) -> Result<Self, NoTransaction> {
         Loan::take(claim, Lender::begin).await.map(Self)
     }
@@ -104,6 +107,7 @@ impl fmt::Debug for IdempotentTx {
 impl fmt::Display for NoTransaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Unprotected => "the store could not be asked, so the request has no transaction",
             Self::Unclaimed => "the request is not protected, so it has no transaction",
             Self::NoDatabase => "the store of the layer has no transactions: use a PostgresStore",
             #[cfg(feature = "sqlx")]
@@ -161,7 +165,9 @@ mod extract {
                 #[cfg(feature = "sqlx")]
                 Self::NoSqlxPool => Rejection::HandlerFailed { retryable: false },
                 Self::NoDatabase | Self::InUse => Rejection::HandlerFailed { retryable: false },
-                Self::ClaimLost | Self::Unavailable(_) => Rejection::unavailable(),
+                Self::Unprotected | Self::ClaimLost | Self::Unavailable(_) => {
+                    Rejection::unavailable()
+                }
             };
             let mut response = Problems::new().response(&rejection).map(axum::body::Body::from);
             response.extensions_mut().insert(Verdict::NotExecuted);

@@ -26,7 +26,7 @@ impl<T: Transaction> Loan<T> {
         let held = &claim.0;
         let joint = held.joint().ok_or_else(|| match held.is_protected() {
             true => NoTransaction::NoDatabase,
-            false => NoTransaction::Unclaimed,
+            false => NoTransaction::Unprotected,
         })?;
         match joint.lend().map_err(|_| NoTransaction::InUse)? {
             Lent::New => {

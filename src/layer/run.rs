@@ -89,7 +89,10 @@ where
     if let Run::Finished(Answered::Again) = ran {
         return None;
     }
-    room.leave();
+    // What may run again keeps its room until that is settled.
+    if policy.transaction_retries == 0 {
+        room.leave();
+    }
     let (conclusion, answer) = conclude(ran, called.into_inner(), held, &shared, &policy);
     Some(match engine.settle(held, &conclusion, ticket).await {
         Settled::Answer => answer,

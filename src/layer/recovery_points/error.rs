@@ -41,7 +41,7 @@ pub enum PhaseFailure {
     /// With its result there would be more than [`RecoveryPoints::LIMIT`] bytes.
     TooLarge,
     /// Its result does not become JSON, or what is saved of it is not of this type.
-    Json(serde_json::Error),
+    Json(Box<str>),
     /// Another worker owns the key by now.
     ClaimLost,
     /// Its transaction lost against others, and was rolled back. As a response it counts as a
@@ -83,6 +83,14 @@ impl PhaseError {
     }
 }
 
+impl PhaseFailure {
+    /// Where it is, and not what: the error itself quotes from the result.
+    pub(super) fn json(error: &serde_json::Error) -> Self {
+        let (line, column) = (error.line(), error.column());
+        Self::Json(format!("{:?}, line {line}, column {column}", error.classify()).into())
+    }
+}
+
 impl From<NotSaved> for PhaseFailure {
     fn from(error: NotSaved) -> Self {
         match error {
@@ -114,7 +122,12 @@ impl fmt::Display for PhaseFailure {
                     RecoveryPoints::LIMIT
                 );
             }
-            Self::Json(_) => "its result does not become JSON, or is saved as another type",
+            Self::Json(why) => {
+                return write!(
+                    f,
+                    "its result does not become JSON, or is saved as another type ({why})"
+                );
+            }
             Self::ClaimLost => "another worker owns the key by now",
             Self::LostRace(_) => "its transaction lost against others",
             Self::NotCommitted(_) => "it was not committed, as far as is known",
@@ -127,7 +140,6 @@ impl StdError for PhaseError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.failure {
             PhaseFailure::Failed(error) => Some(&**error),
-            PhaseFailure::Json(error) => Some(error),
             PhaseFailure::LostRace(error) | PhaseFailure::NotCommitted(error) => Some(error),
             _ => None,
         }

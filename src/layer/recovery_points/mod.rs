@@ -99,7 +99,7 @@ impl RecoveryPoints {
     pub async fn of(claim: &RunningClaim) -> Result<Self, NoTransaction> {
         let joint = claim.0.joint().ok_or_else(|| match claim.0.is_protected() {
             true => NoTransaction::NoDatabase,
-            false => NoTransaction::Unclaimed,
+            false => NoTransaction::Unprotected,
         })?;
         let lender = joint.transactions.of::<Lender>().ok_or(NoTransaction::NoDatabase)?;
         match joint.lend().map_err(|_| NoTransaction::InUse)? {
@@ -232,7 +232,7 @@ impl RecoveryPoints {
             return Err(PhaseFailure::ClaimLost);
         }
         let Some(json) = self.saved.get(phase) else { return Ok(None) };
-        let result = serde_json::from_slice(json).map_err(PhaseFailure::Json)?;
+        let result = serde_json::from_slice(json).map_err(|error| PhaseFailure::json(&error))?;
         self.passed.push(phase.into());
         Ok(Some(result))
     }
@@ -243,7 +243,8 @@ impl RecoveryPoints {
         phase: &str,
         result: &T,
     ) -> Result<(Bytes, Bytes), PhaseFailure> {
-        let json: Bytes = serde_json::to_vec(result).map_err(PhaseFailure::Json)?.into();
+        let json: Bytes =
+            serde_json::to_vec(result).map_err(|error| PhaseFailure::json(&error))?.into();
         let addition = self.saved.addition(phase, &json);
         match self.saved.size() + addition.len() <= Self::LIMIT {
             true => Ok((json, addition)),

@@ -133,9 +133,10 @@ impl PostgresStore {
     /// How far the transactions that handlers are lent are apart from others; `READ COMMITTED`
     /// otherwise, whatever the server's default is.
     ///
-    /// Above that, a transaction fails that is committed after its claim was renewed, a third of the
-    /// lease after its first statement, as it fails when others have written what it wrote:
-    /// [`Policy::transaction_retries`](crate::Policy::transaction_retries).
+    /// Above that, a transaction fails whose record was written since it began, as it fails when others
+    /// have written what it wrote: by a renewal, every third of the lease, or by a request that begins to
+    /// wait for it. [`Policy::transaction_retries`](crate::Policy::transaction_retries) runs the handler
+    /// again then; allow one at least.
     #[must_use]
     pub fn isolation(self, isolation: IsolationLevel) -> Self {
         let settings = Settings { isolation, ..self.source.settings.clone() };

@@ -259,7 +259,8 @@ impl Seen {
             self.busy,
             self.unknown_outcome,
         ];
-        assert!(self.endless * 20 <= self.histories, "too many are undecided: {self:?}");
+        // One is no sign of anything, however few there were.
+        assert!(self.endless * 20 <= self.histories.max(20), "too many are undecided: {self:?}");
         assert!(counts.iter().all(|count| *count > 0), "something was never seen: {self:?}");
     }
 }

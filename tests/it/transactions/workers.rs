@@ -97,6 +97,22 @@ async fn w05_a_stale_worker_is_rolled_back_and_answers_as_the_winner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn w05_a_stale_worker_answers_as_the_winner_also_where_both_say_the_same() {
+    let (shop, (key, ask)) = (Shop::open(), a_key());
+    let (app, go) = paused(&shop, Policy::new()).await;
+    let first = app.in_background(&ask);
+    eventually(|| app.runs() == 1 && shop.locks() > 0).await;
+    shop.lapse();
+    let winner = App::start(shop.layer(Policy::new()), async |run| {
+        (StatusCode::CREATED, run.number.to_string())
+    });
+    assert_eq!(winner.await.send(&ask).await.text(), "1");
+    go.notify_one();
+    let first = first.await.expect("an answer");
+    assert_eq!((first.text(), first.is_replay(), shop.rows(&key)), ("1", true, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_lost_its_claim_to_one_that_runs_is_told_so() {
     let (shop, (key, ask)) = (Shop::open(), a_key());
     let (app, go) = paused(&shop, Policy::new()).await;

@@ -7,7 +7,7 @@ WITH kept AS (
         expires = {now} + $5,
         outcome = $4,
         points = NULL
-    WHERE slot = $1 AND nonce = $2 AND fence = $3 AND phase = 1
+    WHERE slot = $1 AND nonce = $2 AND fence = $3 AND phase = 1 AND expires > {now}
         AND current_setting('tower_idempotency.claim', true) = $3::text
     RETURNING waited
 )
