@@ -2,7 +2,7 @@
 
 use super::Harness;
 use super::steps::*;
-use crate::protocol::{Found, Reply};
+use crate::protocol::{FenceToken, Found, Grant, Reply};
 use crate::store::Store;
 
 cases! { "age";
@@ -12,7 +12,8 @@ cases! { "age";
         let claim = harness.claimed(slot, ANN).await;
         harness.completed(&claim, Text("a")).await;
         harness.advance(LONG_ENOUGH).await;
-        let Found::Completed { age, .. } = harness.found(slot, BOB).await else { panic!() };
+        let found = harness.found(slot, BOB).await;
+        let Found::Completed { age, .. } = found else { panic!("{found:?}") };
         assert!(age >= LONG_ENOUGH && age < HOUR, "{age:?}");
     }
 
@@ -23,7 +24,8 @@ cases! { "age";
         harness.advance(LONG_ENOUGH).await;
         let before = harness.look(slot).await.now;
         harness.completed(&claim, Text("a")).await;
-        let Found::Completed { age, .. } = harness.found(slot, BOB).await else { panic!() };
+        let found = harness.found(slot, BOB).await;
+        let Found::Completed { age, .. } = found else { panic!("{found:?}") };
         let after = harness.look(slot).await.now;
         assert!(age <= after.since(before), "{age:?}");
     }
@@ -33,7 +35,8 @@ cases! { "age";
         let slot = fresh_slot();
         let _claim = harness.claimed(slot, ANN).await;
         harness.advance(LONG_ENOUGH).await;
-        let Found::Busy { remaining, age, .. } = harness.found(slot, BOB).await else { panic!() };
+        let found = harness.found(slot, BOB).await;
+        let Found::Busy { remaining, age, .. } = found else { panic!("{found:?}") };
         assert!(age >= LONG_ENOUGH && age < HOUR, "{age:?}");
         assert_eq!(remaining + age, HOUR, "both are told for one moment");
     }
@@ -46,9 +49,8 @@ cases! { "age";
         harness.advance(LONG_ENOUGH).await;
         let reply = harness.store().renew(&claim, WITHIN).await;
         assert_eq!(reply.expect("the store answers"), Reply::Applied);
-        let Found::Busy { fence, remaining, age } = harness.found(slot, BOB).await else {
-            panic!()
-        };
+        let found = harness.found(slot, BOB).await;
+        let Found::Busy { fence, remaining, age } = found else { panic!("{found:?}") };
         assert_eq!(fence, grant.fence);
         assert!(age >= LONG_ENOUGH && remaining + age > HOUR, "{remaining:?}, {age:?}");
     }
@@ -60,9 +62,8 @@ cases! { "age";
         let grant = claim.grant();
         harness.advance(LONG_ENOUGH).await;
         harness.advance(LONG_ENOUGH).await;
-        let Found::Unknown { fence, age, attempt } = harness.found(slot, BOB).await else {
-            panic!()
-        };
+        let found = harness.found(slot, BOB).await;
+        let Found::Unknown { fence, age, attempt } = found else { panic!("{found:?}") };
         assert_eq!((fence, attempt), (grant.fence, 1));
         assert!(age >= 2 * LONG_ENOUGH && age < HOUR, "{age:?}");
     }
@@ -90,7 +91,7 @@ cases! { "age";
             let who = Who { nonce, ..ANN }.rerunning().lapsing();
             let who = if nonce == 2 { who.expiring() } else { who };
             let claim = harness.claimed(slot, who).await;
-        let grant = claim.grant();
+            let grant = claim.grant();
             assert!(last < Some(grant.fence), "{last:?}, {grant:?}");
             harness.advance(LONG_ENOUGH).await;
             if nonce == 2 {
@@ -110,12 +111,41 @@ cases! { "age";
         let mut last = None;
         for nonce in 1..=20 {
             let claim = harness.claimed(slot, Who { nonce, ..ANN }).await;
-        let grant = claim.grant();
+            let grant = claim.grant();
             assert!(last < Some(grant.fence), "{last:?}, {grant:?}");
             last = Some(grant.fence);
             let reply = harness.store().release(claim.attempt(), No, HOUR, WITHIN).await;
             assert_eq!(reply.expect("the store answers"), Reply::Applied);
         }
+    }
+
+    /// A fence lies after the one before it, even where that lies after the present.
+    async fn fences_grow_from_one_that_is_ahead(harness: &Harness) {
+        let (slot, store) = (fresh_slot(), harness.store());
+        let ahead = FenceToken::at(harness.look(slot).await.now.after(HOUR));
+        let lost = ANN.lapsing().attempt(slot).claim(Grant { number: 1, fence: ahead });
+        let reply = store.renew(&lost, WITHIN).await;
+        assert_eq!(reply.expect("the store answers"), Reply::Applied);
+        harness.advance(LONG_ENOUGH).await;
+        let second = harness.claimed(slot, BOB.rerunning()).await;
+        let reply = store.release(second.attempt(), Maybe, HOUR, WITHIN).await;
+        assert_eq!(reply.expect("the store answers"), Reply::Applied);
+        let third = harness.claimed(slot, CAT).await;
+        let fences = [ahead, second.grant().fence, third.grant().fence];
+        assert!(fences.is_sorted_by(|earlier, later| earlier < later), "{fences:?}");
+    }
+
+    /// They do not count for a moment longer: who comes then may take over, or start anew.
+    async fn a_lease_and_a_retention_end_at_their_moment(harness: &Harness) {
+        let (leased, retained) = (fresh_slot(), fresh_slot());
+        let claim = harness.claimed(leased, ANN.lapsing()).await;
+        let _claim = harness.claimed(retained, ANN.expiring()).await;
+        harness.advance_to_the_end_of(SHORT).await;
+        assert_eq!(harness.look(retained).await.record, None);
+        let seen = harness.look(leased).await;
+        assert_eq!(seen.running(claim.grant().fence), None);
+        assert_eq!(harness.claimed(leased, BOB.rerunning()).await.grant().number, 2);
+        assert_eq!(harness.claimed(retained, BOB).await.grant().number, 1);
     }
 
     /// It is a moment of the store's clock, so that a lost record cannot make it start anew.

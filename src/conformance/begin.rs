@@ -119,20 +119,20 @@ cases! { "begin";
     /// Fingerprints of two schemes cannot be compared, so the asker learns which one to use.
     a_request_of_another_scheme_is_told_so: [
         begin(ANN, Started(1)),
-        begin(FAY, OtherScheme(Scheme::raw)),
+        begin(FAY, OtherScheme(Made(Scheme::raw))),
         complete(ANN, Text("a"), Applied),
-        begin(FAY, OtherScheme(Scheme::raw)),
+        begin(FAY, OtherScheme(Made(Scheme::raw))),
     ];
     /// The scheme is told whole, or it could not be used.
     a_scheme_with_headers_is_told_with_its_headers: [
         begin(FAY, Started(1)),
         look(InProgress(FAY, 1)),
-        begin(ANN, OtherScheme(selecting)),
+        begin(ANN, OtherScheme(Made(selecting))),
         renew(FAY, Applied),
-        begin(ANN, OtherScheme(selecting)),
+        begin(ANN, OtherScheme(Made(selecting))),
         complete(FAY, Text("f"), Applied),
         look(Holds(FAY, Text("f"))),
-        begin(ANN, OtherScheme(selecting)),
+        begin(ANN, OtherScheme(Made(selecting))),
     ];
     /// Nobody knows whether it ran, and at most once means not to try.
     a_lapsed_lease_stays_unknown_at_most_once: [

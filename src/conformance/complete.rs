@@ -57,7 +57,7 @@ cases! { "complete";
         wait(),
         complete(Who { nonce: 8, ..FAY }, Content::AllFields, Applied),
         look(Holds(Who { nonce: 8, ..FAY }, Content::AllFields)),
-        begin(ANN, OtherScheme(selecting)),
+        begin(ANN, OtherScheme(Made(selecting))),
     ];
     /// Who claimed the lost record meanwhile has it.
     an_outcome_of_a_lost_claim_that_another_has_made_is_fenced: [
@@ -84,7 +84,7 @@ cases! { "complete";
         complete(EVE, Text("e"), Fenced(&Mismatch)),
         complete(ANN, Text("a"), Applied),
         complete(EVE, Text("e"), Fenced(&Mismatch)),
-        complete(FAY, Text("f"), Fenced(&OtherScheme(Scheme::raw))),
+        complete(FAY, Text("f"), Fenced(&OtherScheme(Made(Scheme::raw)))),
     ];
     /// Only `begin` takes over.
     an_outcome_for_a_lapsed_claim_of_another_is_fenced: [

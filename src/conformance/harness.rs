@@ -47,6 +47,13 @@ impl Harness {
         }
     }
 
+    /// Lets what is this long end, and no time more where the clock is the store's own: two clocks
+    /// do not agree on a moment.
+    pub(super) async fn advance_to_the_end_of(&self, span: Duration) {
+        let more = if self.clock.is_some() { Duration::ZERO } else { span / 2 };
+        self.advance(span + more).await;
+    }
+
     pub(super) async fn look(&self, slot: Slot) -> Seen {
         self.store.look(slot, WITHIN).await.expect("the store answers")
     }

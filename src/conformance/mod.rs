@@ -28,7 +28,10 @@
 //! ([`Harness::with_clock`]) does not wait for it.
 //!
 //! What no case can show, since a store has no verb for it: what a store does when it is full, when
-//! a record cannot be read, and when its server ends or is cut off.
+//! a record cannot be read, and when its server ends or is cut off; and what becomes of a call whose
+//! time ends while it is under way, for cases give a call no time or enough. Nor is it certain that a
+//! race is lost: a store that looks and then writes, and does nothing between that takes time, is
+//! found out in most runs, not in all.
 
 /// The cases of a theme, with their entries in the table: a list of steps, or a story where the
 /// steps depend on what came before.
@@ -57,6 +60,7 @@ macro_rules! cases {
 
 mod age;
 mod begin;
+mod compare;
 mod complete;
 mod content;
 mod deadline;

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use super::Harness;
-use super::moments::{Moments, ends};
+use super::moments::Moments;
 use super::steps::*;
-use crate::protocol::{FenceToken, Found, Grant, Nonce, Phase, Reply, Slot};
-use crate::store::{Seen, Store};
+use crate::protocol::{FenceToken, Grant, Reply, Slot};
+use crate::store::Store;
 
 pub(super) async fn play(harness: &Harness, steps: Vec<Step>) {
     let mut play = Play::new(harness);
@@ -20,17 +20,11 @@ pub(super) async fn play(harness: &Harness, steps: Vec<Step>) {
     }
 }
 
-struct Play<'a> {
+pub(super) struct Play<'a> {
     harness: &'a Harness,
-    slot: Slot,
-    claims: HashMap<(u8, Place), Grant>,
-    last: HashMap<Place, FenceToken>,
-}
-
-#[derive(Debug)]
-enum Got {
-    Reply(Reply),
-    Seen,
+    pub(super) slot: Slot,
+    pub(super) claims: HashMap<(u8, Place), Grant>,
+    pub(super) last: HashMap<Place, FenceToken>,
 }
 
 impl<'a> Play<'a> {
@@ -52,27 +46,30 @@ impl<'a> Play<'a> {
         let got = self.act(what, slot).await;
         let after = self.harness.look(slot).await;
         let moments = Moments { before, after };
-        let matches = match &got {
-            Got::Reply(reply) => self.answers(what, reply, must, &moments),
-            Got::Seen => self.holds(&moments.after, must),
+        let wrong = match &got {
+            Some(reply) => self.wrong_reply(what, reply, must, &moments),
+            None => self.wrong_record(&moments.after, must),
         };
-        assert!(matches, "{step}, not {got:?} of {:?}", moments.after);
+        let got = got.map_or_else(String::new, |reply| format!(" but gave {reply:?}, and"));
+        let (wrong, right) = (wrong.join(", "), wrong.is_empty());
+        assert!(right, "{step},{got} the slot holds {:?}: wrong is {wrong}", moments.after);
         if !matches!(must, Started(_) | Reclaimed(_) | Applied) {
             moments.assert_same(step);
         }
     }
 
     /// What this one was granted; someone who was granted nothing invents it.
-    fn grant(&self, who: Who) -> Grant {
+    pub(super) fn grant(&self, who: Who) -> Grant {
         let invented = Grant { number: 9, fence: FenceToken::from_number(9) };
         self.claims.get(&(who.nonce, who.at)).copied().unwrap_or(invented)
     }
 
-    async fn act(&self, what: Do, slot: Slot) -> Got {
+    /// What is answered, where something is.
+    async fn act(&self, what: Do, slot: Slot) -> Option<Reply> {
         let store = self.harness.store();
         let claim = |who: Who| who.attempt(slot).claim(self.grant(who));
         let reply = match what {
-            Do::Wait(_) | Do::Look(_) => return Got::Seen,
+            Do::Wait(_) | Do::Look(_) => return None,
             Do::Begin(who) => store.begin(&who.attempt(slot), WITHIN).await,
             Do::Renew(who) => store.renew(&claim(who), WITHIN).await,
             Do::Complete(who, content) => {
@@ -86,71 +83,6 @@ impl<'a> Play<'a> {
                 store.resolve(slot, fence, &outcome, retention, WITHIN).await
             }
         };
-        Got::Reply(reply.expect("the store answers"))
-    }
-
-    fn answers(&mut self, what: Do, reply: &Reply, must: Must, moments: &Moments) -> bool {
-        match (what, reply, must) {
-            (Do::Begin(who), Reply::Started(grant), Started(number))
-            | (Do::Begin(who), Reply::Reclaimed(grant), Reclaimed(number)) => {
-                let last = self.last.insert(who.at, grant.fence);
-                self.claims.insert((who.nonce, who.at), *grant);
-                last < Some(grant.fence) && grant.number == number
-            }
-            (Do::Begin(who), Reply::Mine(grant), Mine(number)) => {
-                grant.number == number && self.grant(who) == *grant
-            }
-            (_, Reply::Cancelled, Cancelled) | (_, Reply::Applied, Applied) => true,
-            (_, Reply::Found(found), must) => is(found, must) && moments.fit(found),
-            (_, Reply::Fenced(found), Fenced(must)) => is(found, *must) && moments.fit(found),
-            _ => false,
-        }
-    }
-
-    fn holds(&self, seen: &Seen, must: Must) -> bool {
-        let Some(record) = &seen.record else { return matches!(must, Empty) };
-        let own = |who: Who| record.nonce == Nonce::from_bytes([who.nonce; 16]);
-        let of = |who: Who, number: u32| {
-            record.fingerprint == who.attempt(self.slot).fingerprint
-                && record.fence == self.grant(who).fence
-                && record.attempt == number
-        };
-        let ends = |after| ends(record, seen.now, after);
-        match (&record.phase, must) {
-            (Phase::InProgress { lease_until }, InProgress(who, number)) => {
-                let lease = lease_until.since(seen.now);
-                lease > who.lease / 2
-                    && lease <= who.lease
-                    && own(who)
-                    && of(who, number)
-                    && ends(who.retention)
-            }
-            (Phase::InProgress { lease_until }, Abandoned(who, number)) => {
-                *lease_until <= seen.now && own(who) && of(who, number) && ends(who.retention)
-            }
-            (Phase::Completed { outcome, .. }, Holds(who, content) | Resolved(who, content)) => {
-                let resolved = matches!(must, Resolved(..));
-                (if resolved { record.nonce == Nonce::NOBODY } else { own(who) })
-                    && *outcome == content.outcome()
-                    && of(who, self.grant(who).number)
-                    && ends(who.retention)
-            }
-            (Phase::Released, Released(who, number)) => {
-                own(who) && of(who, number) && ends(who.retention)
-            }
-            _ => false,
-        }
-    }
-}
-
-fn is(found: &Found, must: Must) -> bool {
-    match (found, must) {
-        (Found::Nothing, Nothing) | (Found::Mismatch, Mismatch) | (Found::Busy { .. }, Busy) => {
-            true
-        }
-        (Found::OtherScheme(found), OtherScheme(scheme)) => *found == scheme(),
-        (Found::Unknown { attempt, .. }, Unknown(number)) => *attempt == number,
-        (Found::Completed { outcome, .. }, Completed(content)) => *outcome == content.outcome(),
-        _ => false,
+        Some(reply.expect("the store answers"))
     }
 }

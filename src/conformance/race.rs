@@ -1,43 +1,67 @@
 //! What happens when many come at once: one of them is first.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use std::{hint, thread};
+
+use tokio::runtime::Handle;
+use tokio::sync::Barrier;
+use tokio::task::JoinHandle;
 
 use super::Harness;
 use super::steps::*;
+use crate::clock::{Clock as _, SystemClock};
 use crate::protocol::{Attempt, Claim, Found, Reply, Slot};
 use crate::store::{BoxStore, Store};
+
+/// How often they come at once: a store that looks and then writes may be lucky.
+const ROUNDS: usize = 20;
+
+/// How long two threads try.
+const A_WHILE: Duration = Duration::from_millis(300);
 
 cases! { "race";
     /// One runs, and all others are told that it does.
     async fn of_fifty_concurrent_requests_one_starts(harness: &Harness) {
-        let slot = fresh_slot();
-        let crowd = (0..50).map(|nonce| Who { nonce, ..ANN }.attempt(slot));
-        let replies = begun(harness, crowd).await;
-        let started = count(&replies, |reply| matches!(reply, Reply::Started(_)));
-        assert_eq!((started, count(&replies, is_busy)), (1, 49));
+        for _ in 0..ROUNDS {
+            one_wins(harness, fresh_slot(), ANN).await;
+        }
     }
 
     /// One takes over, and all others are told that it runs.
     async fn of_fifty_concurrent_take_overs_one_succeeds(harness: &Harness) {
-        let slot = fresh_slot();
-        let _abandoned = harness.claimed(slot, Who { nonce: 200, ..ANN }.lapsing()).await;
-        harness.advance(LONG_ENOUGH).await;
-        let crowd = (0..50).map(|nonce| Who { nonce, ..ANN }.rerunning().attempt(slot));
-        let replies = begun(harness, crowd).await;
-        let won = count(&replies, |reply| matches!(reply, Reply::Reclaimed(_)));
-        assert_eq!((won, count(&replies, is_busy)), (1, 49));
+        for (_, slot) in abandoned(harness).await {
+            one_wins(harness, slot, ANN.rerunning()).await;
+        }
     }
 
     /// One claims what was released, and all others are told that it runs.
     async fn of_fifty_concurrent_requests_after_a_release_one_starts(harness: &Harness) {
-        let slot = fresh_slot();
-        let claim = harness.claimed(slot, Who { nonce: 200, ..ANN }).await;
-        let reply = harness.store().release(claim.attempt(), Maybe, HOUR, WITHIN).await;
-        assert_eq!(reply.expect("the store answers"), Reply::Applied);
-        let crowd = (0..50).map(|nonce| Who { nonce, ..ANN }.attempt(slot));
-        let replies = begun(harness, crowd).await;
-        let started = count(&replies, |reply| matches!(reply, Reply::Started(_)));
-        assert_eq!((started, count(&replies, is_busy)), (1, 49));
+        for _ in 0..ROUNDS {
+            let slot = fresh_slot();
+            let claim = harness.claimed(slot, Who { nonce: 200, ..ANN }).await;
+            let reply = harness.store().release(claim.attempt(), Maybe, HOUR, WITHIN).await;
+            assert_eq!(reply.expect("the store answers"), Reply::Applied);
+            one_wins(harness, slot, ANN).await;
+        }
+    }
+
+    /// The same where it is narrowest: two threads that call at once, as fast as they can, for a while.
+    async fn of_two_threads_that_begin_at_once_one_starts(harness: &Harness) {
+        let end = SystemClock.monotonic() + A_WHILE;
+        while SystemClock.monotonic() < end {
+            let slots: Arc<[Slot]> = (0..64).map(|_| fresh_slot()).collect();
+            let gate = Arc::new(AtomicUsize::new(0));
+            let threads = [ANN, BOB].map(|who| thread(harness, who, &slots, &gate));
+            let [ann, bob] = threads.map(|thread| async { thread.await.expect("no panic") });
+            for replies in ann.await.iter().zip(&bob.await) {
+                let ((Reply::Started(_), other) | (other, Reply::Started(_))) = replies else {
+                    panic!("neither starts: {replies:?}");
+                };
+                assert!(is_busy(other), "both start, or one is not told so: {replies:?}");
+            }
+        }
     }
 
     /// Copies of one call that arrive at once are one call.
@@ -164,7 +188,32 @@ cases! { "race";
     }
 }
 
-type Task = tokio::task::JoinHandle<Reply>;
+/// Begins in each of these slots at the moment at which the other thread does.
+fn thread(
+    harness: &Harness,
+    who: Who,
+    slots: &Arc<[Slot]>,
+    gate: &Arc<AtomicUsize>,
+) -> JoinHandle<Vec<Reply>> {
+    let (runtime, store) = (Handle::current(), Arc::clone(harness.store()));
+    let (slots, gate) = (Arc::clone(slots), Arc::clone(gate));
+    tokio::task::spawn_blocking(move || {
+        let begin = |(round, slot): (usize, &Slot)| {
+            let attempt = who.attempt(*slot);
+            gate.fetch_add(1, Ordering::AcqRel);
+            let mut spins = 0_u32;
+            while gate.load(Ordering::Acquire) < 2 * (round + 1) {
+                spins += 1;
+                // With one core the other thread needs it.
+                if spins.is_multiple_of(1000) { thread::yield_now() } else { hint::spin_loop() }
+            }
+            runtime.block_on(store.begin(&attempt, WITHIN)).expect("the store answers")
+        };
+        slots.iter().enumerate().map(begin).collect()
+    })
+}
+
+type Task = JoinHandle<Reply>;
 
 /// Does something in a task of its own.
 fn run<F>(harness: &Harness, what: impl FnOnce(Arc<BoxStore>) -> F) -> Task
@@ -179,10 +228,10 @@ async fn both(one: Task, other: Task) -> (Reply, Reply) {
     (one.await.expect("no panic"), other.await.expect("no panic"))
 }
 
-/// Twenty abandoned claims.
+/// As many abandoned claims as there are rounds.
 async fn abandoned(harness: &Harness) -> Vec<(Claim, Slot)> {
     let mut claims = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..ROUNDS {
         let slot = fresh_slot();
         claims.push((harness.claimed(slot, ANN.lapsing()).await, slot));
     }
@@ -190,11 +239,18 @@ async fn abandoned(harness: &Harness) -> Vec<(Claim, Slot)> {
     claims
 }
 
-/// All begin at once.
+/// All begin at once: each waits until the last one is there.
 async fn begun(harness: &Harness, crowd: impl Iterator<Item = Attempt>) -> Vec<Reply> {
-    let tasks: Vec<_> = crowd
-        .map(|attempt| run(harness, async move |store| store.begin(&attempt, WITHIN).await))
-        .collect();
+    let crowd: Vec<_> = crowd.collect();
+    let start = Arc::new(Barrier::new(crowd.len()));
+    let begin = |attempt: Attempt| {
+        let start = Arc::clone(&start);
+        run(harness, async move |store| {
+            start.wait().await;
+            store.begin(&attempt, WITHIN).await
+        })
+    };
+    let tasks: Vec<_> = crowd.into_iter().map(begin).collect();
     let mut replies = Vec::new();
     for task in tasks {
         replies.push(task.await.expect("no panic"));
@@ -202,8 +258,13 @@ async fn begun(harness: &Harness, crowd: impl Iterator<Item = Attempt>) -> Vec<R
     replies
 }
 
-fn count(replies: &[Reply], is: impl Fn(&Reply) -> bool) -> usize {
-    replies.iter().filter(|reply| is(reply)).count()
+/// Of fifty attempts like this one, one gets the slot and all others are told that it runs.
+async fn one_wins(harness: &Harness, slot: Slot, who: Who) {
+    let replies = begun(harness, (50..100).map(|nonce| Who { nonce, ..who }.attempt(slot))).await;
+    let count = |is: fn(&Reply) -> bool| replies.iter().filter(|reply| is(reply)).count();
+    let won = count(|reply| matches!(reply, Reply::Started(_) | Reply::Reclaimed(_)));
+    let busy = count(is_busy);
+    assert_eq!((won, busy), (1, 49), "of fifty: who got the slot, and who was told that it runs");
 }
 
 fn is_busy(reply: &Reply) -> bool {

@@ -93,11 +93,11 @@ cases! { "release";
         begin(ANN, Started(1)),
         release(BOB, No, Fenced(&Busy)),
         release(EVE, No, Fenced(&Mismatch)),
-        release(FAY, No, Fenced(&OtherScheme(Scheme::raw))),
+        release(FAY, No, Fenced(&OtherScheme(Made(Scheme::raw)))),
         complete(ANN, Text("a"), Applied),
         release(BOB, No, Fenced(&Completed(Text("a")))),
         release(EVE, No, Fenced(&Mismatch)),
-        release(FAY, No, Fenced(&OtherScheme(Scheme::raw))),
+        release(FAY, No, Fenced(&OtherScheme(Made(Scheme::raw)))),
     ];
     /// Not even when it has lapsed.
     a_release_of_a_lapsed_claim_of_another_is_fenced: [

@@ -63,10 +63,10 @@ cases! { "renew";
     a_renewal_of_another_request_is_fenced: [
         begin(ANN, Started(1)),
         renew(EVE, Fenced(&Mismatch)),
-        renew(FAY, Fenced(&OtherScheme(Scheme::raw))),
+        renew(FAY, Fenced(&OtherScheme(Made(Scheme::raw)))),
         complete(ANN, Text("a"), Applied),
         renew(EVE, Fenced(&Mismatch)),
-        renew(FAY, Fenced(&OtherScheme(Scheme::raw))),
+        renew(FAY, Fenced(&OtherScheme(Made(Scheme::raw)))),
     ];
     /// Only `begin` takes over.
     a_renewal_of_a_lapsed_claim_of_another_is_fenced: [

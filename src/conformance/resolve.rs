@@ -10,7 +10,7 @@ cases! { "resolve";
         resolve(FAY, Content::AllFields, Applied),
         look(Resolved(FAY, Content::AllFields)),
         begin(Who { nonce: 8, ..FAY }, Completed(Content::AllFields)),
-        begin(ANN, OtherScheme(selecting)),
+        begin(ANN, OtherScheme(Made(selecting))),
     ];
     /// The same with 300 KiB.
     an_abandoned_claim_can_be_given_a_large_outcome: [

@@ -1,5 +1,6 @@
 //! What a case is written in: who does what, and what must come back.
 
+use std::fmt;
 use std::time::Duration;
 
 pub(super) use self::Must::*;
@@ -17,12 +18,22 @@ pub(super) const LONG_ENOUGH: Duration = Duration::from_millis(45);
 /// One that never ends within a case.
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
+/// A scheme, named by the function that makes it.
+#[derive(Clone, Copy)]
+pub(super) struct Made(pub(super) fn() -> Scheme);
+
+impl fmt::Debug for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0().fmt(f)
+    }
+}
+
 /// Who does it: one attempt at a slot of the case.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Who {
     pub(super) nonce: u8,
     pub(super) at: Place,
-    pub(super) scheme: fn() -> Scheme,
+    pub(super) scheme: Made,
     pub(super) body: u8,
     pub(super) lease: Duration,
     pub(super) retention: Duration,
@@ -39,7 +50,7 @@ pub(super) enum Place {
 pub(super) const ANN: Who = Who {
     nonce: 1,
     at: Place::Here,
-    scheme: Scheme::raw,
+    scheme: Made(Scheme::raw),
     body: 1,
     lease: HOUR,
     retention: HOUR,
@@ -51,7 +62,7 @@ pub(super) const CAT: Who = Who { nonce: 3, ..ANN };
 /// Another request under the same key.
 pub(super) const EVE: Who = Who { nonce: 4, body: 2, ..ANN };
 /// A server of a later release, which fingerprints in another way.
-pub(super) const FAY: Who = Who { nonce: 5, body: 3, scheme: selecting, ..ANN };
+pub(super) const FAY: Who = Who { nonce: 5, body: 3, scheme: Made(selecting), ..ANN };
 
 impl Who {
     pub(super) const fn lapsing(self) -> Self {
@@ -78,7 +89,7 @@ impl Who {
     pub(super) fn attempt(self, slot: Slot) -> Attempt {
         Attempt {
             slot,
-            fingerprint: Fingerprint::new((self.scheme)(), [self.body; 32]),
+            fingerprint: Fingerprint::new(self.scheme.0(), [self.body; 32]),
             nonce: Nonce::from_bytes([self.nonce; 16]),
             lease: self.lease,
             retention: self.retention,
@@ -124,7 +135,7 @@ pub(super) enum Must {
     Applied,
     Nothing,
     Mismatch,
-    OtherScheme(fn() -> Scheme),
+    OtherScheme(Made),
     Busy,
     Unknown(u32),
     Completed(Content),

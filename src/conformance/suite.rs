@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::fmt;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,8 +9,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{Case, Harness, cases};
 
-/// A case that has not ended by then never will.
-const LIMIT: Duration = Duration::from_secs(120);
+/// A case that has not ended by then never will: its calls have 20 seconds each.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Most cases wait: on a server's clock, or for its answers.
 const THREADS_PER_CORE: usize = 8;
@@ -86,10 +87,22 @@ impl Suite {
 fn trial(name: &str, prepare: Arc<Prepare>, case: &'static Case, runtime: Arc<Runtime>) -> Trial {
     Trial::test(format!("{name}::{case}"), move || {
         let harness = prepare(&runtime);
-        let ended =
-            runtime.block_on(async { tokio::time::timeout(LIMIT, case.run(&harness)).await });
-        ended.map_err(|_| Failed::from(format!("it has not ended after {LIMIT:?}")))
+        let case_runs =
+            runtime.spawn(async move { tokio::time::timeout(LIMIT, case.run(&harness)).await });
+        let wrong = match runtime.block_on(case_runs) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(_)) => format!("a call hangs: the case has not ended after {LIMIT:?}"),
+            Err(panic) => said(panic.into_panic()),
+        };
+        Err(Failed::from(format!("{}\n{wrong}", case.sentence())))
     })
+}
+
+/// What a panic says.
+fn said(panic: Box<dyn Any + Send>) -> String {
+    let text = panic.downcast::<String>().map(|text| *text);
+    text.or_else(|panic| panic.downcast::<&str>().map(|text| text.to_string()))
+        .unwrap_or_else(|_| "it panicked".into())
 }
 
 impl fmt::Debug for Suite {

@@ -48,10 +48,8 @@ cases! { "watch";
         let claim = harness.claimed(fresh_slot(), ANN).await;
         let watch = watch(harness, &claim, WITHIN).await;
         harness.completed(&claim, Text("done")).await;
-        let Phase::Completed { outcome, .. } = ended(watch).await.record.expect("a record").phase
-        else {
-            panic!()
-        };
+        let record = ended(watch).await.record.expect("a record");
+        let Phase::Completed { outcome, .. } = record.phase else { panic!("{record:?}") };
         assert_eq!(outcome, Text("done").outcome());
     }
 
@@ -129,10 +127,8 @@ cases! { "watch";
         harness.completed(&neighbour, Text("there")).await;
         tokio::time::sleep(A_MOMENT).await;
         harness.completed(&claim, Text("here")).await;
-        let Phase::Completed { outcome, .. } = ended(watch).await.record.expect("a record").phase
-        else {
-            panic!()
-        };
+        let record = ended(watch).await.record.expect("a record");
+        let Phase::Completed { outcome, .. } = record.phase else { panic!("{record:?}") };
         assert_eq!(outcome, Text("here").outcome());
     }
 

@@ -63,7 +63,8 @@ pub enum Reply {
     Applied,
     /// Every other verb: refused, since the slot is not this claim's; and what it is instead.
     Fenced(Found),
-    /// Any verb: the deadline had passed, and nothing was done.
+    /// Any verb: the deadline had passed, and nothing was done. For `complete` a store may do it
+    /// all the same, and answer that it is done: an outcome is true however late it is.
     Late,
 }
 
@@ -117,6 +118,11 @@ pub enum Found {
 /// | in progress by another, lapsed | Reclaimed if n may take it over, else Unknown | Fenced | Fenced | Fenced | Applied if of fence f |
 /// | completed by n | Completed | Fenced | Applied, the first outcome kept | Fenced | Fenced |
 /// | completed by another, or resolved | Mismatch, else Completed | Fenced | Fenced | Fenced | Fenced |
+///
+/// A mismatch is `OtherScheme` where the two fingerprints are of different schemes. What is answered by
+/// `Mine` changes nothing, neither the lease nor the retention. A deadline counts until it has
+/// passed: a call at that very moment is in time. A record has expired, and a lease lapsed, at their
+/// very moment.
 ///
 /// The first part of the answer is what the slot holds from now on.
 #[must_use]

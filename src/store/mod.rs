@@ -20,6 +20,7 @@
 //! impl MapStore {
 //!     fn run(&self, slot: Slot, verb: Verb<'_>) -> Result<Reply, Error> {
 //!         let mut records = self.0.lock().unwrap();
+//!         // Nothing of a call is still under way when its caller has gone, so no deadline is needed.
 //!         let operation = Operation { verb, deadline: Timestamp::NEVER };
 //!         let (record, reply) = apply(records.remove(&slot), &operation, now());
 //!         records.extend(record.map(|record| (slot, record)));
@@ -155,8 +156,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         within: Duration,
     ) -> impl Future<Output = Result<Reply, Error>> + Send;
 
-    /// Gives a claim back and leaves a tombstone for a while; for the retention, if there is an
-    /// attempt number to remember.
+    /// Gives a claim back and leaves a tombstone: for the longer of `tombstone` and the retention, if
+    /// there is an attempt number to remember, else for `tombstone`.
     fn release(
         &self,
         attempt: &Attempt,

@@ -9,6 +9,9 @@ use tower_idempotency::protocol::{
 
 use crate::faults::Fault;
 
+/// The shortest time that clocks tell apart.
+const A_MOMENT: Duration = Duration::from_micros(1);
+
 /// A decision: what was found, what the slot holds from now on, and what is answered.
 pub struct Decision<'a> {
     pub fault: Fault,
@@ -31,6 +34,14 @@ impl Decision<'_> {
         match (&mut record.phase, self.fault) {
             (Phase::InProgress { lease_until }, Fault::NeverLapses) => {
                 *lease_until = Timestamp::NEVER;
+            }
+            (Phase::InProgress { lease_until }, Fault::LapsesAMomentLate)
+                if matches!(self.reply, Reply::Started(_)) =>
+            {
+                *lease_until = lease_until.after(A_MOMENT);
+            }
+            (_, Fault::ExpiresAMomentLate) if matches!(self.reply, Reply::Started(_)) => {
+                record.expires = record.expires.after(A_MOMENT);
             }
             (Phase::InProgress { .. }, Fault::KeepsTheUnfinishedForEver)
             | (_, Fault::NeverExpires) => record.expires = Timestamp::NEVER,
@@ -78,7 +89,11 @@ impl Decision<'_> {
                 grant.fence = FenceToken::from_number(grant.number.into());
                 record.fence = grant.fence;
             }
-            (Reply::Started(grant), Some(_), Fault::FencesByTheClockAlone) => {
+            (
+                Reply::Started(grant) | Reply::Reclaimed(grant),
+                Some(_),
+                Fault::FencesByTheClockAlone,
+            ) => {
                 grant.fence = FenceToken::at(now);
                 record.fence = grant.fence;
             }

@@ -3,6 +3,7 @@
 faults! {
     /// It looks, and then writes, and others come between.
     ChecksThenActs: "race::of_fifty_concurrent_requests_one_starts"
+        "race::of_two_threads_that_begin_at_once_one_starts"
         "race::of_fifty_concurrent_take_overs_one_succeeds"
         "race::of_an_outcome_and_a_take_over_one_wins"
         "race::of_a_resolution_and_a_take_over_one_wins"
@@ -80,7 +81,12 @@ faults! {
     /// A take-over has the fence of what it took over.
     KeepsTheFence: "begin::a_lapsed_lease_is_taken_over_at_least_once" "age::fences_grow";
     /// A fence is the time, even if that has not gone on.
-    FencesByTheClockAlone: "age::fences_grow_within_one_moment";
+    FencesByTheClockAlone: "age::fences_grow_within_one_moment"
+        "age::fences_grow_from_one_that_is_ahead";
+    /// A lease ends a moment late.
+    LapsesAMomentLate: "age::a_lease_and_a_retention_end_at_their_moment";
+    /// A record ends a moment late.
+    ExpiresAMomentLate: "age::a_lease_and_a_retention_end_at_their_moment";
     /// A lease of the longest time has ended before it began.
     OverflowsALongLease: "begin::a_lease_and_a_retention_may_be_without_end";
     /// A lease is never shorter than a second.

@@ -55,7 +55,10 @@ impl BrokenStore {
         }
         let found = self.found(slot);
         match (self.fault, &verb) {
-            (Fault::ChecksThenActs, _) => tokio::task::yield_now().await,
+            (Fault::ChecksThenActs, _) => {
+                std::thread::sleep(Duration::from_micros(50));
+                tokio::task::yield_now().await;
+            }
             (Fault::StopsHalfWay, Verb::Begin(attempt)) if found.is_none() => {
                 let now = self.now();
                 let half = Grant { number: 0, fence: FenceToken::at(now) };
