@@ -231,7 +231,8 @@ impl Arrived {
 }
 
 fn random_nonce() -> Nonce {
-    Nonce::from_bytes(rand::rng().random())
+    // An array is drawn octet by octet, from four times as much of the generator's output.
+    Nonce::from_bytes(rand::rng().random::<u128>().to_ne_bytes())
 }
 
 impl<S: fmt::Debug> fmt::Debug for Idempotency<S> {
