@@ -55,8 +55,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let inner = self.inner.clone();
-        let shared = &self.shared;
+        let Self { inner, shared } = self;
+        // No policy protects these, and most requests are such.
+        if request.method().is_safe() {
+            return ResponseFuture::passed(inner, request);
+        }
         let refuse =
             |rejection| ResponseFuture::refused(shared.refuse(&rejection).map(ResponseBody::whole));
         let Some(policy) = shared.policy_for(&request) else {
@@ -92,7 +95,7 @@ where
         };
         let (shared, policy) = (Arc::clone(shared), Arc::clone(policy));
         let arrived = Arrived { shared, policy, parts, key, tenant, content: Whole::default() };
-        let ready = Box::new(Ready { arrived, inner });
+        let ready = Box::new(Ready { arrived, inner: inner.clone() });
         ResponseFuture::protected(Supervised::new(|supervision| protect(ready, body, supervision)))
     }
 }

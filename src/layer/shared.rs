@@ -28,10 +28,6 @@ pub(super) struct Shared {
 impl Shared {
     /// The policy that applies to a request, if any does.
     pub(super) fn policy_for<B>(&self, request: &Request<B>) -> Option<&Arc<Policy>> {
-        // No policy protects these, and most requests are such.
-        if request.method().is_safe() {
-            return None;
-        }
         let policy = if self.routes.is_empty() {
             &self.policy
         } else {
