@@ -114,9 +114,7 @@ where
     B: Body<Data = Bytes> + Send,
     R: Body<Data = Bytes> + Send,
 {
-    // Boxed apart, so that what lives as long as the handler runs is small.
-    let (mut admitted, _supervising) = match Box::pin(ready.arrived.admit(body, &supervision)).await
-    {
+    let (mut admitted, _supervising) = match ready.arrived.admit(body, &supervision).await {
         Ok(admitted) => admitted,
         Err(response) => return Ok(response.map(ResponseBody::whole)),
     };
