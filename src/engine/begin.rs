@@ -25,11 +25,14 @@ impl Engine {
     }
 
     async fn claim(self: &Arc<Self>, asking: &mut Asking<'_>) -> Result<Arc<Held>, Refused> {
-        let call = self.begin_call(asking.attempt).await;
-        if self.is_plain(asking.attempt, &call) {
-            return self.granted(asking, call);
-        }
-        Box::pin(self.claim_again(asking, call)).await
+        let claimed_again = {
+            let call = self.begin_call(asking.attempt).await;
+            if self.is_plain(asking.attempt, &call) {
+                return self.granted(asking, call);
+            }
+            Box::pin(self.claim_again(asking, call))
+        };
+        claimed_again.await
     }
 
     /// Whether a call needs no other one after it.

@@ -23,36 +23,39 @@ pub(super) struct Call {
 impl Engine {
     /// Calls a verb, repeating it while the store may still answer in this time. The nonce makes the
     /// repeats harmless.
-    pub(super) async fn repeat<'a, F>(
+    #[expect(clippy::manual_async_fn, reason = "an async function keeps its arguments twice")]
+    pub(super) fn repeat<'a, F>(
         &'a self,
         verb: Operation,
         time: Duration,
-        call: impl Fn(Duration) -> F + Send,
-    ) -> Call
+        call: impl Fn(Duration) -> F + Send + 'a,
+    ) -> impl Future<Output = Call> + Send + 'a
     where
         F: Future<Output = Result<Reply, Error>> + Send + 'a,
     {
-        let sent = self.clock.monotonic();
-        let mut left = time;
-        let mut pause = FIRST_PAUSE;
-        let mut lost = false;
-        loop {
-            // A store ends its calls itself, and knows more about them when it does.
-            let result = match within(left.saturating_add(GRACE), call(left)).await {
-                Ok(result) => result,
-                Err(Elapsed) => Err(Error::new(ErrorKind::TimedOut, verb, Effect::Unknown)),
-            };
-            lost |= result.as_ref().is_err_and(|error| error.effect() == Effect::Unknown);
-            let passing = match &result {
-                Ok(reply) => *reply == Reply::Late,
-                Err(error) => error.is_passing(),
-            };
-            if !passing || self.left(sent, time) <= pause {
-                return Call { sent, result, lost };
+        async move {
+            let sent = self.clock.monotonic();
+            let mut left = time;
+            let mut pause = FIRST_PAUSE;
+            let mut lost = false;
+            loop {
+                // A store ends its calls itself, and knows more about them when it does.
+                let result = match within(left.saturating_add(GRACE), call(left)).await {
+                    Ok(result) => result,
+                    Err(Elapsed) => Err(Error::new(ErrorKind::TimedOut, verb, Effect::Unknown)),
+                };
+                lost |= result.as_ref().is_err_and(|error| error.effect() == Effect::Unknown);
+                let passing = match &result {
+                    Ok(reply) => *reply == Reply::Late,
+                    Err(error) => error.is_passing(),
+                };
+                if !passing || self.left(sent, time) <= pause {
+                    return Call { sent, result, lost };
+                }
+                Box::pin(tokio::time::sleep(pause)).await;
+                pause *= 2;
+                left = self.left(sent, time);
             }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-            left = self.left(sent, time);
         }
     }
 

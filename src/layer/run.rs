@@ -70,10 +70,7 @@ where
             return Answered::NotReady(error);
         }
         called.store(true, Ordering::Relaxed);
-        let Ready { arrived: Arrived { mut parts, content, .. }, mut inner } = *ready;
-        parts.extensions.insert(RunningClaim(Arc::clone(held)));
-        let request = Request::from_parts(parts, RequestBody::whole(content));
-        let Ok(response) = inner.call(request).await else { return Answered::Failed };
+        let Ok(response) = call(*ready, held).await else { return Answered::Failed };
         let mut unread = match sort(response, held, &policy, &shared.marker) {
             Sorted::Captured(captured) => return Answered::Response(captured),
             Sorted::Again => return Answered::Again,
@@ -103,6 +100,17 @@ where
         Settled::Instead(answer) => Ok(shared.answer(held.slot(), answer).map(ResponseBody::whole)),
         Settled::Again => return None,
     })
+}
+
+/// Hands the request to the handler. A function of its own, so that what it takes apart is not kept
+/// as long as the handler runs.
+fn call<S, B>(ready: Ready<S>, held: &Arc<Held>) -> S::Future
+where
+    S: Service<Request<RequestBody<B>>>,
+{
+    let Ready { arrived: Arrived { mut parts, content, .. }, mut inner } = ready;
+    parts.extensions.insert(RunningClaim(Arc::clone(held)));
+    inner.call(Request::from_parts(parts, RequestBody::whole(content)))
 }
 
 /// What becomes of the slot, and what the first client is told.

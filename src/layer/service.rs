@@ -55,8 +55,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let inner = self.inner.clone();
-        let shared = &self.shared;
+        let Self { inner, shared } = self;
+        // No policy protects these, and most requests are such.
+        if request.method().is_safe() {
+            return ResponseFuture::passed(inner, request);
+        }
         let refuse =
             |rejection| ResponseFuture::refused(shared.refuse(&rejection).map(ResponseBody::whole));
         let Some(policy) = shared.policy_for(&request) else {
@@ -92,7 +95,7 @@ where
         };
         let (shared, policy) = (Arc::clone(shared), Arc::clone(policy));
         let arrived = Arrived { shared, policy, parts, key, tenant, content: Whole::default() };
-        let ready = Box::new(Ready { arrived, inner });
+        let ready = Box::new(Ready { arrived, inner: inner.clone() });
         ResponseFuture::protected(Supervised::new(|supervision| protect(ready, body, supervision)))
     }
 }
@@ -111,9 +114,7 @@ where
     B: Body<Data = Bytes> + Send,
     R: Body<Data = Bytes> + Send,
 {
-    // Boxed apart, so that what lives as long as the handler runs is small.
-    let (mut admitted, _supervising) = match Box::pin(ready.arrived.admit(body, &supervision)).await
-    {
+    let (mut admitted, _supervising) = match ready.arrived.admit(body, &supervision).await {
         Ok(admitted) => admitted,
         Err(response) => return Ok(response.map(ResponseBody::whole)),
     };
@@ -231,7 +232,8 @@ impl Arrived {
 }
 
 fn random_nonce() -> Nonce {
-    Nonce::from_bytes(rand::rng().random())
+    // An array is drawn octet by octet, from four times as much of the generator's output.
+    Nonce::from_bytes(rand::rng().random::<u128>().to_ne_bytes())
 }
 
 impl<S: fmt::Debug> fmt::Debug for Idempotency<S> {

@@ -28,10 +28,6 @@ pub(super) struct Shared {
 impl Shared {
     /// The policy that applies to a request, if any does.
     pub(super) fn policy_for<B>(&self, request: &Request<B>) -> Option<&Arc<Policy>> {
-        // No policy protects these, and most requests are such.
-        if request.method().is_safe() {
-            return None;
-        }
         let policy = if self.routes.is_empty() {
             &self.policy
         } else {
@@ -59,11 +55,15 @@ impl Shared {
         &self,
         request: &'a Request<B>,
     ) -> Result<Option<&'a HeaderValue>, InvalidKey> {
-        let mut lines = self.names.iter().flat_map(|name| request.headers().get_all(name));
-        match (lines.next(), lines.next()) {
-            (line, None) => Ok(line),
-            (_, Some(_)) => Err(InvalidKey::Repeated),
+        let mut found = None;
+        for name in &self.names {
+            for line in request.headers().get_all(name) {
+                if found.replace(line).is_some() {
+                    return Err(InvalidKey::Repeated);
+                }
+            }
         }
+        Ok(found)
     }
 
     pub(super) fn key(line: &HeaderValue, policy: &Policy) -> Result<IdempotencyKey, InvalidKey> {

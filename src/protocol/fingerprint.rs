@@ -1,7 +1,8 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use super::digest::{FieldHasher, Secret};
+use super::digest::{FieldHasher, Hash, Secret};
 
 /// How a fingerprint was made: two fingerprints can be compared only within one scheme.
 ///
@@ -150,7 +151,7 @@ impl fmt::Debug for RequestParts<'_> {
 /// Makes a [`Fingerprint`], chunk by chunk while the body is read.
 pub struct Fingerprinter {
     scheme: Scheme,
-    hasher: FieldHasher,
+    hash: Hash,
 }
 
 impl Fingerprinter {
@@ -169,8 +170,7 @@ impl Fingerprinter {
         hasher.field(parts.method.as_bytes());
         hasher.field(parts.path.as_bytes());
         hasher.field(parts.query.as_bytes());
-        let essence = parts.content_type.split(|b| *b == b';').next().unwrap_or_default();
-        hasher.field(&essence.trim_ascii().to_ascii_lowercase());
+        hasher.field(&essence(parts.content_type));
         hasher.field(parts.content_encoding);
         for name in scheme.headers() {
             hasher.field(b"selected");
@@ -182,23 +182,52 @@ impl Fingerprinter {
             hasher.field(value);
         }
         hasher.field(b"body");
-        Self { scheme, hasher }
+        Self { scheme, hash: hasher.hash() }
     }
 
     /// Adds the next bytes of the body; where they are split does not matter.
     pub fn body(&mut self, chunk: &[u8]) {
-        self.hasher.raw(chunk);
+        self.hash.update(chunk);
     }
 
     /// The fingerprint of what was added.
     #[must_use]
     pub fn finish(self) -> Fingerprint {
-        Fingerprint { scheme: self.scheme, digest: self.hasher.finish() }
+        Fingerprint { scheme: self.scheme, digest: self.hash.finish() }
     }
+}
+
+/// A content type without parameters, in lower case. Most are that already.
+fn essence(content_type: &[u8]) -> Cow<'_, [u8]> {
+    let changes = |octet: u8| matches!(octet, b';' | b' ' | b'\t'..=b'\r' | b'A'..=b'Z');
+    if !content_type.iter().fold(false, |any, octet| any | changes(*octet)) {
+        return content_type.into();
+    }
+    let essence = content_type.split(|octet| *octet == b';').next().unwrap_or_default();
+    essence.trim_ascii().to_ascii_lowercase().into()
 }
 
 impl fmt::Debug for Fingerprinter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fingerprinter").field("scheme", &self.scheme).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::essence;
+
+    #[test]
+    fn the_essence_of_a_content_type_is_in_lower_case_and_without_parameters() {
+        for (line, expected) in [
+            ("application/json", "application/json"),
+            ("Application/JSON; charset=UTF-8", "application/json"),
+            (" text/plain\t;a=B", "text/plain"),
+            ("a b", "a b"),
+            (";", ""),
+            ("", ""),
+        ] {
+            assert_eq!(&*essence(line.as_bytes()), expected.as_bytes(), "{line:?}");
+        }
     }
 }
