@@ -4,6 +4,7 @@
 mod commits;
 mod leaks;
 mod outcomes;
+mod promised;
 mod races;
 mod refusals;
 mod workers;

@@ -61,30 +61,18 @@ impl PostgresStore {
 }
 
 impl Lender {
-    /// Begins a transaction, after the record of the claim says that what is not committed did not
+    /// Begins a transaction, once the record of the claim says that what is not committed did not
     /// happen.
     pub(crate) async fn begin(self: Arc<Self>, claim: &Claim) -> Result<Shared, NotBegun> {
         let shared = self.connection().await.map_err(NotBegun::Failed)?;
-        let attempt = claim.attempt();
-        let (nonce, slot) = (Hidden(attempt.nonce.as_bytes()), Hidden(attempt.slot.as_bytes()));
-        let fence = signed(claim.grant().fence.number());
-        let join = &self.source.statements.join;
-        let arguments: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&slot, Type::BYTEA), (&nonce, Type::BYTEA), (&fence, Type::INT8)];
-        let begin = self.begin_text(claim);
-        let begin = format!("COMMIT; {begin}; {SAVEPOINT}");
-        // In one round trip: each is sent as soon as it is polled.
-        let (opened, joined, begun) = join3(
-            shared.batch_execute(JOIN),
-            shared.execute_typed(join, &arguments),
-            shared.batch_execute(&begin),
-        )
-        .await;
-        let joined = opened.and(joined).and_then(|rows| begun.map(|()| rows));
-        match joined {
+        let begun = match claim.attempt().transactional {
+            true => shared.begin(claim).await.map(|()| 1),
+            false => shared.join_and_begin(claim).await,
+        };
+        match begun {
             Ok(0) => Err(NotBegun::Lost),
             Ok(_) => Ok(shared),
-            Err(error) => Err(NotBegun::Failed(failed(&error.into()))),
+            Err(failure) => Err(NotBegun::Failed(failed(&failure))),
         }
     }
 
@@ -138,6 +126,34 @@ const JOIN: &str = "
 ";
 
 impl Shared {
+    /// Begins the transaction of a claim whose record was marked when it was made.
+    async fn begin(&self, claim: &Claim) -> Result<(), Failure> {
+        let begin = format!("{}; {SAVEPOINT}", self.lender.begin_text(claim));
+        Ok(self.batch_execute(&begin).await?)
+    }
+
+    /// Marks the record of the claim before, and tells how many there are to be marked.
+    async fn join_and_begin(&self, claim: &Claim) -> Result<u64, Failure> {
+        let attempt = claim.attempt();
+        let (nonce, slot) = (Hidden(attempt.nonce.as_bytes()), Hidden(attempt.slot.as_bytes()));
+        let fence = signed(claim.grant().fence.number());
+        let join = &self.lender.source.statements.join;
+        let arguments: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&slot, Type::BYTEA), (&nonce, Type::BYTEA), (&fence, Type::INT8)];
+        let begin = format!("COMMIT; {}; {SAVEPOINT}", self.lender.begin_text(claim));
+        // In one round trip: each is sent as soon as it is polled.
+        let (opened, joined, begun) = join3(
+            self.batch_execute(JOIN),
+            self.execute_typed(join, &arguments),
+            self.batch_execute(&begin),
+        )
+        .await;
+        opened?;
+        let joined = joined?;
+        begun?;
+        Ok(joined)
+    }
+
     /// Sends the end of the transaction in one round trip, and waits for it.
     async fn end(&self, claim: &Claim, outcome: &Outcome, writes: Writes) -> Result<(), Failure> {
         let attempt = claim.attempt();

@@ -37,7 +37,7 @@ impl Lender {
         let connection = pool.acquire().await.map_err(no_connection)?;
         // From here on it is closed, unless it is given back.
         let mut shared = Shared { connection: Some(connection), lender: Arc::clone(&self) };
-        match shared.join_and_begin(claim).await {
+        match shared.begin(claim).await {
             Ok(true) => Ok(shared),
             Ok(false) => Err(NotBegun::Lost),
             Err(failure) => Err(NotBegun::Failed(failed(&failure))),
@@ -46,8 +46,25 @@ impl Lender {
 }
 
 impl Shared {
-    /// Whether the claim was there to be joined.
-    async fn join_and_begin(&mut self, claim: &Claim) -> Result<bool, Failure> {
+    /// Begins the transaction, and says whether the claim was there.
+    async fn begin(&mut self, claim: &Claim) -> Result<bool, Failure> {
+        let mut text = self.lender.begin_text(claim);
+        // The record of a claim that was made so is marked.
+        if !claim.attempt().transactional {
+            if !self.join(claim).await? {
+                return Ok(false);
+            }
+            text.insert_str(0, "COMMIT; ");
+        }
+        PgTransactionManager::begin(self, Some(AssertSqlSafe(text).into_sql_str())).await?;
+        for _ in 1..DEPTH {
+            PgTransactionManager::begin(self, None).await?;
+        }
+        Ok(true)
+    }
+
+    /// Begins to mark the record, and says whether it is there.
+    async fn join(&mut self, claim: &Claim) -> Result<bool, Failure> {
         let source = Arc::clone(&self.lender.source);
         let attempt = claim.attempt();
         sqlx::raw_sql(JOIN).execute(&mut **self).await?;
@@ -56,15 +73,7 @@ impl Shared {
             .bind(attempt.slot.as_bytes().as_slice())
             .bind(attempt.nonce.as_bytes().as_slice())
             .bind(signed(claim.grant().fence.number()));
-        if join.execute(&mut **self).await?.rows_affected() == 0 {
-            return Ok(false);
-        }
-        let text = format!("COMMIT; {}", self.lender.begin_text(claim));
-        PgTransactionManager::begin(self, Some(AssertSqlSafe(text).into_sql_str())).await?;
-        for _ in 1..DEPTH {
-            PgTransactionManager::begin(self, None).await?;
-        }
-        Ok(true)
+        Ok(join.execute(&mut **self).await?.rows_affected() > 0)
     }
 
     async fn end(
