@@ -1,6 +1,7 @@
 //! What a handler writes in its transaction is committed with the outcome of its request, or not at
 //! all: on a real PostgreSQL.
 
+mod adopted;
 mod commits;
 mod leaks;
 mod outcomes;
