@@ -175,6 +175,7 @@ impl Bench {
             lease: WITHIN,
             retention,
             take_over: TakeOver::Never,
+            transactional: false,
         };
         let begun = SystemClock.monotonic();
         let reply = self.store.begin(&attempt, WITHIN).await.expect("the store answers");

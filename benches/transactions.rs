@@ -19,6 +19,7 @@
 mod support;
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -51,25 +52,29 @@ enum Subject {
     InsertInLayer,
     /// The handler's BEGIN, INSERT and COMMIT.
     Transaction,
-    /// The same INSERT in the transaction of the outcome.
+    /// The same INSERT in the transaction of the outcome, where the policy promises nothing else.
+    Promised,
+    /// The same where the policy promises nothing.
     TransactionOfLayer,
     /// The answer to the latter, again and again.
     Replay,
 }
 
-use Subject::{Insert, InsertInLayer, Replay, Transaction, TransactionOfLayer};
+use Subject::{Insert, InsertInLayer, Promised, Replay, Transaction, TransactionOfLayer};
 
-const ALL: [(Subject, &str); 5] = [
+const ALL: [(Subject, &str); 6] = [
     (Insert, "INSERT alone"),
     (InsertInLayer, "INSERT, in the layer"),
     (Transaction, "BEGIN, INSERT, COMMIT alone"),
-    (TransactionOfLayer, "INSERT by IdempotentTx"),
+    (Promised, "INSERT by IdempotentTx"),
+    (TransactionOfLayer, "the same, unpromised"),
     (Replay, "replay"),
 ];
 
 /// What is compared with what.
-const RATIOS: [(Subject, Subject); 4] = [
+const RATIOS: [(Subject, Subject); 5] = [
     (InsertInLayer, Insert),
+    (Promised, Transaction),
     (TransactionOfLayer, Transaction),
     (TransactionOfLayer, InsertInLayer),
     (Replay, Insert),
@@ -97,21 +102,26 @@ async fn main() {
 }
 
 /// For each subject, the server that it is measured at.
-async fn apps(postgres: &PostgresServer) -> [Router; 5] {
+async fn apps(postgres: &PostgresServer) -> [Router; 6] {
     let config = postgres.url().parse().expect("an address");
     let pool = Pool::builder(Manager::new(config, NoTls)).max_size(MOST_CLIENTS as usize);
     let pool = pool.build().expect("without timeouts a pool needs no runtime");
     let connections = NonZeroU32::new(MOST_CLIENTS).expect("some");
-    let store = PostgresStore::new(pool.clone()).connections(connections);
+    let store = Arc::new(PostgresStore::new(pool.clone()).connections(connections));
     store.migrate().await.expect("the table is made");
-    let layer = IdempotencyLayer::builder(store, Tenant::single())
-        .policy(Policy::new().guarantee(Guarantee::AtLeastOnce))
-        .build()
-        .expect("a valid policy");
+    let layer = |guarantee| {
+        IdempotencyLayer::builder(Arc::clone(&store), Tenant::single())
+            .policy(Policy::new().guarantee(guarantee))
+            .build()
+            .expect("a valid policy")
+    };
     let insert = Router::new().route("/", post(insert)).with_state(pool.clone());
     let transaction = Router::new().route("/", post(transaction)).with_state(pool);
-    let shared = Router::new().route("/shared", post(shared)).layer(layer.clone());
-    [insert.clone(), insert.layer(layer), transaction, shared.clone(), shared]
+    let shared = Router::new().route("/shared", post(shared));
+    let promised = shared.clone().layer(layer(Guarantee::Transactional));
+    let shared = shared.layer(layer(Guarantee::AtLeastOnce));
+    let in_layer = insert.clone().layer(layer(Guarantee::AtLeastOnce));
+    [insert, in_layer, transaction, promised, shared.clone(), shared]
 }
 
 async fn insert(State(pool): State<Pool>) -> StatusCode {
@@ -144,7 +154,7 @@ struct Sample {
     latencies: Vec<Duration>,
 }
 
-async fn measure(apps: &[Router; 5], subject: Subject, clients: usize, time: Duration) -> Sample {
+async fn measure(apps: &[Router; 6], subject: Subject, clients: usize, time: Duration) -> Sample {
     let place = ALL.iter().position(|(it, _)| *it == subject).expect("it is one of them");
     let since = SystemClock.monotonic();
     let work = (0..clients).map(|client| {
@@ -175,7 +185,7 @@ async fn measure(apps: &[Router; 5], subject: Subject, clients: usize, time: Dur
 
 async fn ask(app: &Router, subject: Subject, key: &str) {
     let path = match subject {
-        TransactionOfLayer | Replay => "/shared",
+        Promised | TransactionOfLayer | Replay => "/shared",
         _ => "/",
     };
     let request = Request::post(path).header("idempotency-key", key).body(Body::empty());

@@ -44,6 +44,7 @@
 //!    └────────────────────┘       ▼
 //!      nothing was executed    abandoned ──▶ at most once:  409 outcome-unknown
 //!                                        ──▶ at least once: the next request takes over
+//!                                        ──▶ transactional: the same; nothing had happened
 //!                                        ──▶ a hook: whatever it has found out
 //! ```
 //!
@@ -56,15 +57,17 @@
 //!   outcome. The price: after a crash, a 500 or a pause longer than the lease it runs again, so its
 //!   effects must be safe to repeat. After [`Policy::max_attempts`] attempts, one that dies without an
 //!   answer leaves its outcome unknown too.
-//! - Under both, all clients that get a definitive answer for a key get the same one (but for an
+//! - **Transactional** ([`Guarantee::Transactional`]), for handlers that do nothing but write to PostgreSQL
+//!   through an `IdempotentTx` (feature `postgres`). What they write happens exactly once, and nothing is
+//!   ever unknown: an attempt that did not come to its end did nothing, and the next request takes over.
+//! - Under all, all clients that get a definitive answer for a key get the same one (but for an
 //!   answer that is marked `unstored`, as the store was down when it was ready), a record is only
 //!   written by the claim that owns it, and a claim whose handler outlives its lease keeps it by
 //!   renewal.
-//! - Under both, a client that goes away does not stop the handler, and its retry gets the answer.
+//! - Under all, a client that goes away does not stop the handler, and its retry gets the answer.
 //!
-//! Not guaranteed: exactly-once effects, which need the record and the effect in one transaction, as a
-//! handler has them that writes to PostgreSQL through an `IdempotentTx` (feature `postgres`); anything
-//! after the retention; anything that the store forgets ([`MemoryStore`] forgets when the
+//! Not guaranteed: exactly-once effects outside of such a transaction, in which the record and the effect
+//! have to be together; anything after the retention; anything that the store forgets ([`MemoryStore`] forgets when the
 //! process ends; Redis forgets what it had not yet copied when a replica takes over, unless its store
 //! has a `durability`; so does PostgreSQL without a synchronous replica).
 //! [`RunningClaim`] gives a handler what it needs to close the rest of the gap: an ordered

@@ -22,6 +22,9 @@
 //!   (`faults::crash::w02_a_crash_after_begin_is_unknown_at_most_once`)
 //! - At least once, it runs once, later: the next request takes the lapsed claim over.
 //!   (`faults::crash::w02_a_crash_after_begin_is_run_once_later_at_least_once`)
+//! - Transactional, it runs once, later, however often that happens: the record says from the start that
+//!   what is not committed did not happen.
+//!   (`transactions::promised::w03_a_server_that_dies_before_the_transaction_has_begun_leaves_nothing_unknown`)
 //! - With a hook, the application is asked, once for all servers: the question is a claim of its own.
 //!   (`faults::waiting::two_servers_that_meet_an_abandoned_key_ask_once_what_became_of_it`)
 //!
@@ -32,7 +35,7 @@
 //!   [a fence token](crate::RunningClaim::fence) or [a derived key](crate::RunningClaim::derived_key).
 //!   (`faults::crash::w03_a_crash_after_the_effect_runs_again_at_least_once`)
 //! - A handler with `RecoveryPoints`, on PostgreSQL, goes on behind the last phase that was committed,
-//!   under either guarantee. What a phase writes is committed with its result, so it happens once; a call
+//!   under every guarantee. What a phase writes is committed with its result, so it happens once; a call
 //!   that was under way is made again, with the same key.
 //!   (`recovery_points::killed::a_shop_that_is_killed_goes_on_behind_its_last_phase`,
 //!   `recovery_points::resume::after_a_crash_between_two_phases_a_retry_goes_on_with_the_second`)

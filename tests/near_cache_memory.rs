@@ -65,6 +65,7 @@ fn attempt() -> Attempt {
         lease: SECOND,
         retention: 3600 * SECOND,
         take_over: TakeOver::Never,
+        transactional: false,
     }
 }
 

@@ -162,6 +162,7 @@ async fn handle(
                 lease: Duration::from_secs(1),
                 retention: Duration::from_secs(60),
                 take_over: TakeOver::Never,
+                transactional: false,
             };
             let second = Duration::from_secs(1);
             store.release(&thief, Ran::Maybe, second, second).await.expect("the store answers");

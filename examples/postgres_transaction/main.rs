@@ -78,7 +78,7 @@ async fn app(pool: &Pool) -> Result<Router, Box<dyn Error>> {
     store.migrate().await?;
     // All that the handler does is in the transaction, so an attempt that ended halfway did nothing, and
     // may run again.
-    let policy = Policy::new().guarantee(Guarantee::AtLeastOnce).required(Required::always());
+    let policy = Policy::new().guarantee(Guarantee::Transactional).required(Required::always());
     let layer = IdempotencyLayer::builder(store, Tenant::single()).policy(policy).build()?;
     Ok(Router::new().route("/charges", post(charge)).layer(layer))
 }

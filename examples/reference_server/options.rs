@@ -161,6 +161,7 @@ impl DurabilityOption {
 enum GuaranteeOption {
     AtMostOnce,
     AtLeastOnce,
+    Transactional,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -174,6 +175,7 @@ impl Options {
         match self.guarantee {
             GuaranteeOption::AtMostOnce => Guarantee::AtMostOnce,
             GuaranteeOption::AtLeastOnce => Guarantee::AtLeastOnce,
+            GuaranteeOption::Transactional => Guarantee::Transactional,
         }
     }
 

@@ -78,6 +78,7 @@ pub fn attempt(u: &mut Unstructured<'_>) -> Result<Attempt> {
             1 => TakeOver::Below(u.int_in_range(0..=4)?),
             _ => TakeOver::Only(FenceToken::from_number(moment(u)?.as_micros())),
         },
+        transactional: false,
     })
 }
 

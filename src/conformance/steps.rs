@@ -94,6 +94,7 @@ impl Who {
             lease: self.lease,
             retention: self.retention,
             take_over: self.take_over,
+            transactional: false,
         }
     }
 }

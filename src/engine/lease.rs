@@ -201,6 +201,7 @@ mod tests {
             lease: SECOND,
             retention: SECOND,
             take_over: TakeOver::Never,
+            transactional: false,
         };
         let terms = Terms {
             guarantee: Guarantee::AtMostOnce,

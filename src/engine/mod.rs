@@ -73,7 +73,9 @@ impl Verdict {
     pub(crate) const fn frees(self, guarantee: Guarantee) -> Option<Ran> {
         match (self, guarantee) {
             (Self::NotExecuted, _) => Some(Ran::No),
-            (Self::Ambiguous, Guarantee::AtLeastOnce) => Some(Ran::Maybe),
+            (Self::Ambiguous, Guarantee::AtLeastOnce | Guarantee::Transactional) => {
+                Some(Ran::Maybe)
+            }
             (Self::Definitive, _) | (Self::Ambiguous, Guarantee::AtMostOnce) => None,
         }
     }

@@ -62,6 +62,7 @@ impl Engine {
             // An answer stands for a lease: the application is not asked again by every retry.
             retention: abandoned.lease,
             take_over: TakeOver::Below(u32::MAX),
+            transactional: false,
             ..abandoned.clone()
         };
         let call = self.begin_call(&attempt).await;

@@ -183,8 +183,9 @@ impl Builder {
     /// # Errors
     /// For settings that cannot keep what the layer promises.
     pub fn build(self) -> Result<IdempotencyLayer, InvalidConfig> {
-        self.policy.check()?;
-        self.routes.values().try_for_each(Policy::check)?;
+        let transactions = self.store.transactions().is_some();
+        self.policy.check(transactions)?;
+        self.routes.values().try_for_each(|policy| policy.check(transactions))?;
         if self.store_timeout.is_zero() {
             return Err(InvalidConfig::NoTime);
         }

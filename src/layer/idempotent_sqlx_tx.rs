@@ -33,10 +33,8 @@ use crate::store::postgres::{Lender, SharedSqlx};
 ///   transaction is then never committed, and the client gets a 500 `handler-failed`. Answer then: after
 ///   a second one that fails, `sqlx` is in no transaction any more.
 /// - `sqlx` waits for every answer of the server before it goes on: the beginning takes five round
-///   trips and the end four, where `IdempotentTx` takes one each.
-/// - What somebody has written by statements of his own in a transaction that he then left open, and
-///   put back into the pool, is committed by whoever begins next on that connection, as with `sqlx`
-///   itself.
+///   trips, three where the guarantee is transactional, and the end four, five under `SERIALIZABLE`, where
+///   `IdempotentTx` takes one each.
 pub struct IdempotentSqlxTx(Loan<SharedSqlx>);
 
 impl IdempotentSqlxTx {

@@ -21,15 +21,20 @@ use crate::store::postgres::{Lender, Shared, lost_a_race};
 ///   [`Policy::refused_writes`](crate::Policy::refused_writes) says otherwise, and the outcome is stored
 ///   and committed.
 /// - An ambiguous answer, a panic, a lost connection, the end of the process: it is rolled back, and a
-///   retry runs as if nothing had happened, under either guarantee. An abandoned claim is taken over.
+///   retry runs as if nothing had happened, under every guarantee. An abandoned claim is taken over.
 ///
 /// If another worker has the claim by then, it is rolled back too, and the client gets the other's
 /// answer. If the answer to the commit is lost, the client is told nothing before it is certain whether
 /// it was committed.
 ///
-/// A process that ends after the claim and before the transaction has begun, perhaps while it waited for a
-/// connection, leaves `outcome-unknown` at most once, and never a row. So set
-/// [`Guarantee::AtLeastOnce`](crate::Guarantee::AtLeastOnce) where a handler has effects nowhere else.
+/// Set [`Guarantee::Transactional`](crate::Guarantee::Transactional) for handlers that have effects nowhere
+/// else. Their record says from the start that what is not committed did not happen, so nothing is ever
+/// unknown, and a request needs one commit less. Under another guarantee the record says so once the
+/// transaction is taken: a process that ends between the claim and that, perhaps while it waits for a
+/// connection, leaves `outcome-unknown` at most once, though never a row.
+///
+/// A handler of a transactional route may answer without having taken its transaction. It has done nothing
+/// then, as was promised: a definitive answer is stored, every other one frees the key.
 ///
 /// ```
 /// use axum::http::StatusCode;
@@ -53,7 +58,7 @@ use crate::store::postgres::{Lender, Shared, lost_a_race};
 ///   [derived keys](RunningClaim::derived_key).
 /// - A handler that does nothing in it for almost a lease is ended by the server, since others have to
 ///   wait for what it has locked (`idle_in_transaction_session_timeout`).
-/// - It is begun when the handler takes it, after the record has been marked in a commit of its own.
+/// - It is begun when the handler takes it.
 pub struct IdempotentTx(Loan<Shared>);
 
 /// Why a handler has no [`IdempotentTx`], or no [`RecoveryPoints`](crate::RecoveryPoints). As a response it says that nothing was executed.

@@ -20,6 +20,9 @@ pub enum InvalidConfig {
     NoTime,
     /// A limit lets no request run at all.
     NoRoom,
+    /// [`Guarantee::Transactional`](crate::Guarantee::Transactional) on a store without transactions:
+    /// what a handler does would be committed elsewhere, and done again by a retry.
+    NoTransactions,
     /// Not a header name, or none at all.
     HeaderName,
 }
@@ -39,6 +42,9 @@ impl fmt::Display for InvalidConfig {
                 f.write_str("lease, max_run, a wait and the store timeout must not be zero")
             }
             Self::NoRoom => f.write_str("max_in_flight must let at least one request run"),
+            Self::NoTransactions => f.write_str(
+                "Guarantee::Transactional needs a store that has transactions: use a PostgresStore",
+            ),
             Self::HeaderName => f.write_str("at least one valid header name is needed"),
         }
     }

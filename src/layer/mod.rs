@@ -27,6 +27,9 @@
 //! | not executed | 401 403 407 421 423 425 429, 503 with `Retry-After` | key freed | key freed |
 //! | ambiguous | 408, other 5xx, a panic, an error, a broken body, `max_run` exceeded | stored | key freed |
 //!
+//! What is transactional is freed like what is at least once. A handler that took its transaction can be
+//! at most once as well: what it wrote is rolled back, so its key is free.
+//!
 //! A panic or an error of the inner service is answered with a 500 problem `handler-failed`, which
 //! is what a record keeps of it; the error itself does not reach outer layers. An inner service that
 //! fails to become ready was not executed: its error is passed on, and the key is free again.

@@ -21,7 +21,7 @@ use super::tenant::Unresolved;
 use crate::engine::{
     Admission, Admitted, Asking, Rejection, Supervised, Supervising, Supervision, Ticket, Turn,
 };
-use crate::protocol::{Attempt, Fingerprint, IdempotencyKey, Nonce, Slot};
+use crate::protocol::{Attempt, Fingerprint, Guarantee, IdempotencyKey, Nonce, Slot};
 
 /// A service under protection. Made by [`IdempotencyLayer`](super::IdempotencyLayer).
 #[derive(Clone)]
@@ -207,6 +207,7 @@ impl Arrived {
             lease: policy.lease,
             retention: policy.retention,
             take_over: policy.take_over(),
+            transactional: policy.guarantee == Guarantee::Transactional,
         }
     }
 

@@ -15,6 +15,12 @@ pub enum Guarantee {
     /// The handler runs until it has an outcome: an ambiguous outcome frees the key, an abandoned
     /// claim is taken over. For operations that are safe to repeat.
     AtLeastOnce,
+    /// What the handler writes in the transaction that it is lent happens exactly once. That is all it
+    /// does, which whoever chooses this promises: what it does elsewhere may happen again. So an
+    /// ambiguous outcome is rolled back and frees the key, and an abandoned claim is always taken over,
+    /// since nothing of it was committed. For stores that have transactions, see
+    /// [`Store::transactions`](crate::store::Store::transactions).
+    Transactional,
 }
 
 /// The random 128-bit identity of one attempt. It fences every write to the record, and makes every
@@ -64,6 +70,10 @@ pub struct Attempt {
     pub retention: Duration,
     /// Which abandoned claim it may take over.
     pub take_over: TakeOver,
+    /// Whether what its handler does counts only once it is committed together with the outcome. A
+    /// store that has transactions shows such a claim, once it has lapsed, to everybody else as
+    /// released; every other store takes no notice.
+    pub transactional: bool,
 }
 
 /// Which abandoned claims an attempt may take over. All others stay unknown.

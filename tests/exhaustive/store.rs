@@ -210,6 +210,7 @@ impl Store {
             lease: LEASE,
             retention: RETENTION,
             take_over,
+            transactional: false,
         }
     }
 

@@ -130,6 +130,7 @@ fn attempt(nonce: u8) -> Attempt {
         lease: LEASE,
         retention: RETENTION,
         take_over: TakeOver::Never,
+        transactional: false,
     }
 }
 

@@ -89,6 +89,8 @@ impl Policy {
         /// What must not change between retries; the default is every byte of the body.
         fingerprint: FingerprintPolicy;
         /// What happens to ambiguous outcomes and abandoned claims; the default is at most once.
+        /// [`Guarantee::Transactional`] is for handlers that write in the transaction of their outcome,
+        /// and for stores that have one.
         guarantee: Guarantee;
         /// How long an unrenewed claim keeps others out; it is renewed at a third. The default is
         /// 30 seconds.
@@ -256,12 +258,16 @@ impl Policy {
     pub(super) fn take_over(&self) -> TakeOver {
         match self.guarantee {
             Guarantee::AtLeastOnce if self.recover.is_none() => TakeOver::Below(self.max_attempts),
+            // What another policy let in may have done anything; what this one did is free by itself.
             _ => TakeOver::Never,
         }
     }
 
-    /// Refuses what cannot keep its promises.
-    pub(super) fn check(&self) -> Result<(), InvalidConfig> {
+    /// Refuses what cannot keep its promises, on a store that has transactions or not.
+    pub(super) fn check(&self, transactions: bool) -> Result<(), InvalidConfig> {
+        if self.guarantee == Guarantee::Transactional && !transactions {
+            return Err(InvalidConfig::NoTransactions);
+        }
         if let Some(method) = self.methods.iter().find(|method| method.is_safe()) {
             return Err(InvalidConfig::SafeMethod(method.clone()));
         }

@@ -53,7 +53,7 @@ use crate::store::postgres::{Lender, NotSaved, Save};
 ///
 /// # How it ends
 /// A definitive answer is stored as for any handler, and the results of the phases are forgotten then.
-/// After everything else, a 500, a panic, the end of the process, the key is free under either
+/// After everything else, a 500, a panic, the end of the process, the key is free under every
 /// guarantee, and a retry goes on behind the last result, however often. A hook for
 /// [abandoned](crate::Policy::on_abandoned) claims is not asked: what was done is known.
 ///
@@ -65,7 +65,10 @@ use crate::store::postgres::{Lender, NotSaved, Save};
 /// crash.
 ///
 /// # What to mind
-/// - Take it before other extractors that may fail: what happens before counts as if there were none.
+/// - Take it before other extractors that may fail: what happens before counts as if there were none, and
+///   at most once a 500 of theirs is stored, in a retry too. Under
+///   [`Guarantee::Transactional`](crate::Guarantee::Transactional), which is for handlers that do everything
+///   in phases, it frees the key like any other.
 /// - The name of a phase is what its result is found by. Results are kept as JSON; a release that
 ///   reads another type under the same name cannot go on with what an earlier one has saved.
 /// - All results together may have [`LIMIT`](Self::LIMIT) bytes, and are in the database as they are: save

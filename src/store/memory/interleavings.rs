@@ -30,6 +30,7 @@ fn attempt(who: u8, slot: [u8; 32]) -> Attempt {
         lease: Duration::from_millis(10),
         retention: Duration::from_millis(30),
         take_over: TakeOver::Below(9),
+        transactional: false,
     }
 }
 

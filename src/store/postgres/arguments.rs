@@ -14,6 +14,7 @@ pub(super) struct BeginArguments {
     form: Hidden<Vec<u8>>,
     below: i32,
     only: Option<i64>,
+    transactional: bool,
 }
 
 /// What `complete` is sent after the deadline and the slot.
@@ -42,12 +43,13 @@ impl BeginArguments {
             form: Hidden(form(&unnumbered(attempt))),
             below,
             only,
+            transactional: attempt.transactional,
         }
     }
 
-    pub(super) fn in_order(&self) -> [&(dyn ToSql + Sync); 7] {
-        let Self { lease, retention, nonce, fingerprint, form, below, only } = self;
-        [lease, retention, nonce, fingerprint, form, below, only]
+    pub(super) fn in_order(&self) -> [&(dyn ToSql + Sync); 8] {
+        let Self { lease, retention, nonce, fingerprint, form, below, only, transactional } = self;
+        [lease, retention, nonce, fingerprint, form, below, only, transactional]
     }
 }
 

@@ -98,6 +98,18 @@ impl Failure {
         self.said().is_some_and(|said| said.code == SqlState::UNDEFINED_OBJECT)
     }
 
+    /// Whether a connection was in the middle of a transaction when one was to be begun.
+    pub(super) fn is_midway(&self) -> bool {
+        // One of another isolation, and one in which a statement has failed, are told by the server.
+        let told = [SqlState::ACTIVE_SQL_TRANSACTION, SqlState::IN_FAILED_SQL_TRANSACTION];
+        self.is_our_own() || self.said().is_some_and(|said| told.contains(&said.code))
+    }
+
+    /// Whether a statement that was prepared is so no more.
+    pub(super) fn is_unprepared(&self) -> bool {
+        self.said().is_some_and(|said| said.code == SqlState::INVALID_SQL_STATEMENT_NAME)
+    }
+
     pub(super) fn cure(&self) -> Cure {
         match (self, self.said()) {
             (Self::Unusable(_), _) => Cure::Nothing,

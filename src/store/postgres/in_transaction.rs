@@ -40,6 +40,7 @@ impl PostgresStore {
     ///         lease: Duration::from_secs(30),
     ///         retention: Duration::from_secs(24 * 3600),
     ///         take_over: TakeOver::Never,
+    ///         transactional: false,
     ///     };
     ///     let tx = database.transaction().await?;
     ///     let grant = match store.begin_in(&tx, &attempt).await? {

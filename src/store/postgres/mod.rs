@@ -213,6 +213,7 @@ impl Store for PostgresStore {
                 &Hidden(&form),
                 &signed(grant.fence.number()),
                 &count(grant.number),
+                &attempt.transactional,
             ],
         )
         .await

@@ -4,12 +4,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use deadpool_postgres::tokio_postgres::Row;
 use deadpool_postgres::tokio_postgres::types::{ToSql, Type};
-use futures_util::future::join;
+use futures_util::future::join3;
 
 use super::call::TRIES;
 use super::error::{Cure, Failure};
 use super::row::{Hidden, signed};
-use super::transaction::{Lender, Shared, failed};
+use super::transaction::{BY_THE_INDEX, Lender, Shared, begin_text, failed};
 use crate::protocol::{Claim, Points};
 use crate::store::{Effect, Error, ErrorKind, Operation};
 
@@ -79,12 +79,9 @@ impl Lender {
     /// Begins the transaction of a phase, on a connection of the caller's pool.
     pub(crate) async fn begin_phase(self: Arc<Self>, claim: &Claim) -> Result<Shared, NotSaved> {
         bounded(claim.attempt().lease, async {
-            let shared = self.connection().await.map_err(NotSaved::Failed)?;
-            shared
-                .batch_execute(&format!("{}; {MARK}", self.begin_text(claim)))
-                .await
-                .map_err(|error| of(&error.into()))?;
-            Ok(shared)
+            let begin = format!("{}; {MARK}", begin_text(&self.source.settings, claim));
+            let begun = self.begin_with(&begin, None).await;
+            begun.map_err(NotSaved::Failed)?.ok_or(NotSaved::Lost)
         })
         .await
     }
@@ -158,7 +155,8 @@ impl Shared {
         let (addition, before) = (Hidden(save.addition), save.before());
         let mark = Some(IN_PHASE);
         let arguments = arguments(&slot, &nonce, &fence, &addition, &before, &mark);
-        let (saved, committed) = join(
+        let (_, saved, committed) = join3(
+            self.batch_execute(BY_THE_INDEX),
             self.query_typed(&self.lender.source.statements.save, &arguments),
             self.batch_execute("COMMIT"),
         )

@@ -71,8 +71,8 @@ impl Verb {
         const BYTES: Type = Type::BYTEA;
         const COUNT: Type = Type::INT4;
         match self {
-            Self::Begin => &[TIME, BYTES, TIME, TIME, BYTES, BYTES, BYTES, COUNT, TIME],
-            Self::Renew => &[TIME, BYTES, TIME, TIME, BYTES, BYTES, BYTES, TIME, COUNT],
+            Self::Begin => &[TIME, BYTES, TIME, TIME, BYTES, BYTES, BYTES, COUNT, TIME, Type::BOOL],
+            Self::Renew => &[TIME, BYTES, TIME, TIME, BYTES, BYTES, BYTES, TIME, COUNT, Type::BOOL],
             Self::Complete => &[TIME, BYTES, BYTES, TIME, BYTES, BYTES, BYTES, TIME, COUNT],
             Self::Release => &[TIME, BYTES, BYTES, COUNT, TIME, TIME],
             Self::Resolve => &[TIME, BYTES, TIME, BYTES, TIME],

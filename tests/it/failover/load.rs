@@ -112,5 +112,6 @@ fn attempt() -> Attempt {
         lease: Duration::from_secs(3600),
         retention: Duration::from_secs(3600),
         take_over: TakeOver::Never,
+        transactional: false,
     }
 }

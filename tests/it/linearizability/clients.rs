@@ -128,6 +128,7 @@ impl<S: Store> Client<S> {
                 0 => TakeOver::Never,
                 _ => TakeOver::Below(self.random.random_range(2..6)),
             },
+            transactional: false,
         }
     }
 

@@ -27,6 +27,7 @@ fn attempt(who: u8) -> Attempt {
         lease: Duration::from_micros(LEASE),
         retention: Duration::from_micros(RETENTION),
         take_over: TakeOver::Below(3),
+        transactional: false,
     }
 }
 

@@ -111,6 +111,7 @@ fn attempt() -> Attempt {
         lease: HOUR,
         retention: HOUR,
         take_over: TakeOver::Never,
+        transactional: false,
     }
 }
 

@@ -62,6 +62,7 @@ fn attempt(slot: Slot) -> Attempt {
         lease: HOUR,
         retention: HOUR,
         take_over: TakeOver::Never,
+        transactional: false,
     }
 }
 

@@ -205,5 +205,6 @@ fn attempt(digest: [u8; 32], scheme: Scheme) -> Attempt {
         lease: Duration::from_secs(30),
         retention: Duration::from_secs(3600),
         take_over: TakeOver::Never,
+        transactional: false,
     }
 }

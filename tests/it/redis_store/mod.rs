@@ -60,6 +60,7 @@ fn attempt(slot: Slot) -> Attempt {
         lease: HOUR,
         retention: HOUR,
         take_over: TakeOver::Never,
+        transactional: false,
     }
 }
 

@@ -39,6 +39,7 @@ pub fn attempt_of(ask: &Ask, lease: Duration) -> Attempt {
         lease,
         retention: Duration::from_secs(3600),
         take_over: TakeOver::Never,
+        transactional: false,
     }
 }
 

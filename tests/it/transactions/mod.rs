@@ -1,9 +1,11 @@
 //! What a handler writes in its transaction is committed with the outcome of its request, or not at
 //! all: on a real PostgreSQL.
 
+mod adopted;
 mod commits;
 mod leaks;
 mod outcomes;
+mod promised;
 mod races;
 mod refusals;
 mod workers;

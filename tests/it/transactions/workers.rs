@@ -28,15 +28,15 @@ async fn paused(shop: &Shop, policy: Policy) -> (App, Arc<Notify>) {
 }
 
 /// Sends a request to a server whose runtime ends while the handler runs.
-fn crash(shop: &Shop, ask: &Ask, takes_it: bool) {
-    let (shop, ask) = (shop.clone(), ask.clone());
+pub(super) fn crash(shop: &Shop, policy: &Policy, ask: &Ask, takes_it: bool) {
+    let (shop, policy, ask) = (shop.clone(), policy.clone(), ask.clone());
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let app = if takes_it {
-                shop.serve(short(), async |_, _tx| pause(60_000).await).await
+                shop.serve(policy, async |_, _tx| pause(60_000).await).await
             } else {
-                App::start(shop.layer(short()), async |_| pause(60_000).await).await
+                App::start(shop.layer(policy), async |_| pause(60_000).await).await
             };
             drop(app.in_background(&ask));
             eventually(|| app.runs() == 1).await;
@@ -63,7 +63,7 @@ impl Shop {
 #[tokio::test(flavor = "multi_thread")]
 async fn w03_what_a_crashed_worker_wrote_is_gone_and_a_retry_runs_at_most_once_too() {
     let (shop, (key, ask)) = (Shop::open(), a_key());
-    crash(&shop, &ask, true);
+    crash(&shop, &short(), &ask, true);
     assert_eq!(shop.rows(&key), 0);
     let after = Shop { pool: Shop::open().pool, ..shop.clone() };
     let app = after.serve(short(), async |_, _tx| StatusCode::CREATED).await;
@@ -74,7 +74,7 @@ async fn w03_what_a_crashed_worker_wrote_is_gone_and_a_retry_runs_at_most_once_t
 #[tokio::test(flavor = "multi_thread")]
 async fn w03_a_handler_that_did_not_take_it_keeps_the_guarantee() {
     let (shop, (_, ask)) = (Shop::open(), a_key());
-    crash(&shop, &ask, false);
+    crash(&shop, &short(), &ask, false);
     let app = shop.serve(short(), async |_, _tx| StatusCode::CREATED).await;
     app.settled_or_unknown(&ask).await.is_refused(409, "outcome-unknown");
     assert_eq!(app.runs(), 0);
@@ -130,7 +130,7 @@ async fn a_worker_that_lost_its_claim_to_one_that_runs_is_told_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_request_with_the_key_of_a_crashed_worker_runs_since_nothing_happened() {
     let (shop, (key, ask)) = (Shop::open(), a_key());
-    crash(&shop, &ask, true);
+    crash(&shop, &short(), &ask, true);
     let app = shop.serve(short(), async |_, _tx| StatusCode::CREATED).await;
     let other = ask.body("another one");
     app.send(&other).await.is_refused(422, "key-reused");

@@ -1,5 +1,6 @@
 //! The same promises for handlers that use `sqlx`: on a real PostgreSQL.
 
+mod adopted;
 mod leaks;
 mod nested;
 mod outcomes;

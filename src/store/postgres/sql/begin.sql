@@ -1,5 +1,5 @@
 -- $3 lease, $4 retention, $5 nonce, $6 fingerprint, $7 form; an abandoned claim may be taken over below
--- $8 attempts, and in any case if its fence is $9
+-- $8 attempts, and in any case if its fence is $9; $10 whether nothing of it counts that is not committed
 taken AS (
     UPDATE {records} AS r SET
         phase = 1,
@@ -9,7 +9,7 @@ taken AS (
         expires = clock.now + $4,
         waited = false,
         -- What was saved of an operation stays, and so does that it may be resumed.
-        transactional = found.live AND r.points IS NOT NULL,
+        transactional = $10 OR found.live AND r.points IS NOT NULL,
         points = CASE WHEN found.live THEN r.points END,
         nonce = $5,
         fingerprint = $6,
@@ -28,8 +28,8 @@ taken AS (
     RETURNING r.fence, r.attempt, found.live AND found.phase = 1 AS reclaimed
 ), made AS (
     INSERT INTO {records}
-        (slot, expires, moment, fence, attempt, phase, waited, nonce, fingerprint, form)
-    SELECT $2, clock.now + $4, clock.now + $3, clock.now, 1, 1, false, $5, $6, $7
+        (slot, expires, moment, fence, attempt, phase, waited, transactional, nonce, fingerprint, form)
+    SELECT $2, clock.now + $4, clock.now + $3, clock.now, 1, 1, false, $10, $5, $6, $7
     FROM clock
     WHERE {absent}
     ON CONFLICT (slot) DO NOTHING

@@ -1,19 +1,24 @@
 #[cfg(feature = "sqlx")]
 mod sqlx;
+mod texts;
 
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::tokio_postgres::IsolationLevel;
+use deadpool_postgres::tokio_postgres::Statement;
 use deadpool_postgres::tokio_postgres::types::{ToSql, Type};
 use deadpool_postgres::{Client, Object, PoolError};
-use futures_util::future::join3;
+use futures_util::future::{join, join3};
 
 #[cfg(feature = "sqlx")]
 pub(crate) use self::sqlx::Shared as SharedSqlx;
+pub(super) use self::texts::{BY_THE_INDEX, begin_text};
+use self::texts::{SAVEPOINT, join_text};
 use super::PostgresStore;
+use super::call::TRIES;
 use super::connection::Source;
 use super::connection::lane::Lane;
 use super::error::{Cure, Failure};
@@ -31,6 +36,8 @@ pub(crate) struct Lender {
     /// For what is saved outside of the handlers' transactions.
     pub(super) finishes: Lane,
     board: Arc<Board>,
+    /// Whether anything is prepared on the caller's connections.
+    prepares: AtomicBool,
 }
 
 /// A connection with a transaction that a handler and its record share. Unless it has ended, the
@@ -38,6 +45,8 @@ pub(crate) struct Lender {
 pub(crate) struct Shared {
     client: Option<Client>,
     pub(super) lender: Arc<Lender>,
+    /// The statement that stores the outcome, where it is prepared.
+    commit: Option<Statement>,
 }
 
 /// Why there is no transaction.
@@ -50,75 +59,76 @@ pub(crate) enum NotBegun {
     Failed(Error),
 }
 
-/// Where a transaction goes back to if its handler has refused the request.
-const SAVEPOINT: &str = "SAVEPOINT tower_idempotency";
+/// The types of the arguments of what marks a record, and of what stores an outcome.
+const JOIN_TYPES: [Type; 3] = [Type::BYTEA, Type::BYTEA, Type::INT8];
+const COMMIT_TYPES: [Type; 5] = [Type::BYTEA, Type::BYTEA, Type::INT8, Type::BYTEA, Type::INT8];
 
 impl PostgresStore {
     pub(super) fn lender(&self) -> Transactions {
         let (source, board) = (Arc::clone(&self.source), Arc::clone(&self.watches.board));
-        Transactions::new(Lender { source, finishes: self.finishes.clone(), board })
+        let prepares = AtomicBool::new(!source.settings.pooler);
+        Transactions::new(Lender { source, finishes: self.finishes.clone(), board, prepares })
     }
 }
 
 impl Lender {
-    /// Begins a transaction, after the record of the claim says that what is not committed did not
+    /// Begins a transaction, once the record of the claim says that what is not committed did not
     /// happen.
     pub(crate) async fn begin(self: Arc<Self>, claim: &Claim) -> Result<Shared, NotBegun> {
-        let shared = self.connection().await.map_err(NotBegun::Failed)?;
-        let attempt = claim.attempt();
-        let (nonce, slot) = (Hidden(attempt.nonce.as_bytes()), Hidden(attempt.slot.as_bytes()));
-        let fence = signed(claim.grant().fence.number());
-        let join = &self.source.statements.join;
-        let arguments: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&slot, Type::BYTEA), (&nonce, Type::BYTEA), (&fence, Type::INT8)];
-        let begin = self.begin_text(claim);
-        let begin = format!("COMMIT; {begin}; {SAVEPOINT}");
-        // In one round trip: each is sent as soon as it is polled.
-        let (opened, joined, begun) = join3(
-            shared.batch_execute(JOIN),
-            shared.execute_typed(join, &arguments),
-            shared.batch_execute(&begin),
-        )
-        .await;
-        let joined = opened.and(joined).and_then(|rows| begun.map(|()| rows));
-        match joined {
-            Ok(0) => Err(NotBegun::Lost),
-            Ok(_) => Ok(shared),
-            Err(error) => Err(NotBegun::Failed(failed(&error.into()))),
+        let begin = format!("{}; {SAVEPOINT}", begin_text(&self.source.settings, claim));
+        let unmarked = (!claim.attempt().transactional).then_some(claim);
+        let begun = self.begin_with(&begin, unmarked).await;
+        begun.map_err(NotBegun::Failed)?.ok_or(NotBegun::Lost)
+    }
+
+    /// The same with a text that begins it, for a claim whose record is to be marked before, or for one
+    /// that is marked. `None` if the claim is lost.
+    ///
+    /// A connection that somebody has put back in the middle of a transaction of his own is closed, which
+    /// rolls that back, and another one is taken.
+    pub(super) async fn begin_with(
+        self: &Arc<Self>,
+        begin: &str,
+        unmarked: Option<&Claim>,
+    ) -> Result<Option<Shared>, Error> {
+        let mut tries_left = TRIES;
+        loop {
+            tries_left -= 1;
+            let mut shared = self.connection().await?;
+            let begun = match unmarked {
+                Some(claim) => shared.join_and_begin(claim, begin).await,
+                None => shared.begin(begin).await.map(Some),
+            };
+            let failure = match begun {
+                Ok(None) => return Ok(None),
+                Ok(Some(commit)) => {
+                    shared.commit = commit;
+                    return Ok(Some(shared));
+                }
+                Err(failure) => failure,
+            };
+            self.heed(&failure);
+            if !failure.is_midway() && !failure.is_unprepared() || tries_left == 0 {
+                return Err(failed(&failure));
+            }
         }
     }
 
     /// A connection of the caller's pool.
-    pub(super) async fn connection(self: &Arc<Self>) -> Result<Shared, Error> {
+    async fn connection(self: &Arc<Self>) -> Result<Shared, Error> {
         let client = Some(self.source.pool.get().await.map_err(no_connection)?);
-        Ok(Shared { client, lender: Arc::clone(self) })
+        Ok(Shared { client, lender: Arc::clone(self), commit: None })
     }
 
-    /// What begins a handler's transaction. Others have to wait for what it has locked, so the server
-    /// ends it if its worker stands still for a lease, and looks whether there is still one while a
-    /// statement runs. What is set ends with the transaction, so that no other one is taken for it.
-    pub(super) fn begin_text(&self, claim: &Claim) -> String {
-        let level = match self.source.settings.isolation {
-            IsolationLevel::Serializable => "SERIALIZABLE",
-            IsolationLevel::RepeatableRead => "REPEATABLE READ",
-            _ => "READ COMMITTED",
-        };
-        let (fence, lease) = (claim.grant().fence.number(), claim.attempt().lease);
-        let idle = u64::try_from((lease - lease / 20).as_millis()).unwrap_or(u64::MAX);
-        let idle = idle.clamp(1, i32::MAX as u64);
-        let look = (idle / 4).clamp(1, 1000);
-        let setting = "current_setting('idle_in_transaction_session_timeout')::interval";
-        format!(
-            "BEGIN ISOLATION LEVEL {level} READ WRITE;
-            SELECT set_config('tower_idempotency.claim', '{fence}', true);
-            SELECT set_config('synchronous_commit', 'on', true)
-                WHERE current_setting('synchronous_commit') = 'off';
-            SELECT set_config('idle_in_transaction_session_timeout', '{idle}ms', true)
-                WHERE {setting} = '0' OR {setting} > '{idle} ms';
-            SELECT set_config('client_connection_check_interval', '{look}ms', true)
-                WHERE current_setting('client_connection_check_interval') = '0'
-                    AND version() LIKE '%linux%'"
-        )
+    /// Where somebody throws away what is prepared, on connections that go back to the pool, nothing is.
+    fn heed(&self, failure: &Failure) {
+        if failure.is_unprepared() {
+            tracing::warn!("statements do not stay prepared in the pool: none is from now on");
+            self.prepares.store(false, Ordering::Relaxed);
+        }
+        if failure.is_midway() {
+            tracing::warn!("a connection of the pool was left in a transaction: it is closed");
+        }
     }
 
     /// Tells those who wait in this process.
@@ -128,16 +138,65 @@ impl Lender {
     }
 }
 
-/// What is said before the record is marked: whatever the default is, it is one short transaction
-/// that is durable when it has ended.
-const JOIN: &str = "
-    BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
-    SET LOCAL lock_timeout = '500ms';
-    SELECT set_config('synchronous_commit', 'on', true)
-        WHERE current_setting('synchronous_commit') = 'off';
-";
-
 impl Shared {
+    /// Begins the transaction, and prepares what ends it.
+    async fn begin(&self, begin: &str) -> Result<Option<Statement>, Failure> {
+        let commit = self.prepared(&self.lender.source.statements.commit, &COMMIT_TYPES);
+        let (begun, commit) = join(self.batch_execute(begin), commit).await;
+        begun?;
+        commit
+    }
+
+    /// The same once the record of the claim is marked; `None` if that is lost.
+    async fn join_and_begin(
+        &self,
+        claim: &Claim,
+        begin: &str,
+    ) -> Result<Option<Option<Statement>>, Failure> {
+        let text = &self.lender.source.statements.join;
+        let statement = self.prepared(text, &JOIN_TYPES).await?;
+        let attempt = claim.attempt();
+        let (nonce, slot) = (Hidden(attempt.nonce.as_bytes()), Hidden(attempt.slot.as_bytes()));
+        let fence = signed(claim.grant().fence.number());
+        let (open, begin) = (join_text(), format!("COMMIT; {begin}"));
+        // In one round trip: each is sent as soon as it is polled.
+        let (opened, joined, begun) = join3(
+            self.batch_execute(&open),
+            self.send(statement.as_ref(), text, &[&slot, &nonce, &fence], &JOIN_TYPES),
+            self.begin(&begin),
+        )
+        .await;
+        opened?;
+        let joined = joined?;
+        let commit = begun?;
+        Ok((joined > 0).then_some(commit))
+    }
+
+    /// A statement as it is prepared on this connection, where anything is.
+    async fn prepared(&self, text: &str, types: &[Type]) -> Result<Option<Statement>, Failure> {
+        match self.lender.prepares.load(Ordering::Relaxed) {
+            true => Ok(Some(self.prepare_typed_cached(text, types).await?)),
+            false => Ok(None),
+        }
+    }
+
+    /// Sends a statement, prepared or not, and says how many rows it was about.
+    async fn send(
+        &self,
+        prepared: Option<&Statement>,
+        text: &str,
+        arguments: &[&(dyn ToSql + Sync)],
+        types: &[Type],
+    ) -> Result<u64, Failure> {
+        Ok(match prepared {
+            Some(statement) => self.execute(statement, arguments).await?,
+            None => {
+                let typed = arguments.iter().copied().zip(types.iter().cloned());
+                self.execute_typed(text, &typed.collect::<Vec<_>>()).await?
+            }
+        })
+    }
+
     /// Sends the end of the transaction in one round trip, and waits for it.
     async fn end(&self, claim: &Claim, outcome: &Outcome, writes: Writes) -> Result<(), Failure> {
         let attempt = claim.attempt();
@@ -145,26 +204,21 @@ impl Shared {
         let fence = signed(claim.grant().fence.number());
         let (content, retention) = (content(outcome), span(attempt.retention));
         let content = Hidden(&content);
-        let arguments: [(&(dyn ToSql + Sync), Type); 5] = [
-            (&slot, Type::BYTEA),
-            (&nonce, Type::BYTEA),
-            (&fence, Type::INT8),
-            (&content, Type::BYTEA),
-            (&retention, Type::INT8),
-        ];
+        let arguments: [&(dyn ToSql + Sync); 5] = [&slot, &nonce, &fence, &content, &retention];
         let savepoint = match writes {
             Writes::Keep => "RELEASE SAVEPOINT tower_idempotency",
             Writes::Undo => "ROLLBACK TO SAVEPOINT tower_idempotency",
         };
+        let text = &self.lender.source.statements.commit;
         // What follows a statement that fails is not carried out, and `COMMIT` rolls back then.
         let (returned, stored, committed) = join3(
-            self.batch_execute(savepoint),
-            self.query_typed(&self.lender.source.statements.commit, &arguments),
+            self.batch_execute(&format!("{savepoint}; {BY_THE_INDEX}")),
+            self.send(self.commit.as_ref(), text, &arguments, &COMMIT_TYPES),
             self.batch_execute("COMMIT"),
         )
         .await;
         returned?;
-        stored?;
+        stored.inspect_err(|failure| self.lender.heed(failure))?;
         committed?;
         Ok(())
     }

@@ -3,14 +3,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use deadpool_postgres::tokio_postgres::IsolationLevel;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgTransactionManager;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, SqlSafeStr as _};
 // The trait has no name in `sqlx` itself.
 use sqlx_core::transaction::TransactionManager as _;
 
-use super::{JOIN, Lender, NotBegun, failed, in_time};
+use super::{BY_THE_INDEX, Lender, NotBegun, begin_text, failed, in_time, join_text};
 use crate::protocol::{Claim, Outcome};
+use crate::store::postgres::call::TRIES;
 use crate::store::postgres::error::Failure;
 use crate::store::postgres::row::{signed, span};
 use crate::store::records::content;
@@ -34,37 +36,54 @@ impl Lender {
     /// The same as `begin` on a connection of `sqlx`.
     pub(crate) async fn begin_sqlx(self: Arc<Self>, claim: &Claim) -> Result<Shared, NotBegun> {
         let pool = self.source.settings.sqlx.as_ref().ok_or(NotBegun::NoPool)?;
-        let connection = pool.acquire().await.map_err(no_connection)?;
-        // From here on it is closed, unless it is given back.
-        let mut shared = Shared { connection: Some(connection), lender: Arc::clone(&self) };
-        match shared.join_and_begin(claim).await {
-            Ok(true) => Ok(shared),
-            Ok(false) => Err(NotBegun::Lost),
-            Err(failure) => Err(NotBegun::Failed(failed(&failure))),
+        let mut tries_left = TRIES;
+        loop {
+            tries_left -= 1;
+            let connection = pool.acquire().await.map_err(no_connection)?;
+            // From here on it is closed, unless it is given back.
+            let mut shared = Shared { connection: Some(connection), lender: Arc::clone(&self) };
+            let failure = match shared.begin(claim).await {
+                Ok(true) => return Ok(shared),
+                Ok(false) => return Err(NotBegun::Lost),
+                Err(failure) => failure,
+            };
+            self.heed(&failure);
+            if !failure.is_midway() || tries_left == 0 {
+                return Err(NotBegun::Failed(failed(&failure)));
+            }
         }
     }
 }
 
 impl Shared {
-    /// Whether the claim was there to be joined.
-    async fn join_and_begin(&mut self, claim: &Claim) -> Result<bool, Failure> {
-        let source = Arc::clone(&self.lender.source);
-        let attempt = claim.attempt();
-        sqlx::raw_sql(JOIN).execute(&mut **self).await?;
-        let join = sqlx::query(AssertSqlSafe(source.statements.join.as_str()))
-            .persistent(!source.settings.pooler)
-            .bind(attempt.slot.as_bytes().as_slice())
-            .bind(attempt.nonce.as_bytes().as_slice())
-            .bind(signed(claim.grant().fence.number()));
-        if join.execute(&mut **self).await?.rows_affected() == 0 {
-            return Ok(false);
+    /// Begins the transaction, and says whether the claim was there.
+    async fn begin(&mut self, claim: &Claim) -> Result<bool, Failure> {
+        let mut text = begin_text(&self.lender.source.settings, claim);
+        // The record of a claim that was made so is marked.
+        if !claim.attempt().transactional {
+            if !self.join(claim).await? {
+                return Ok(false);
+            }
+            text.insert_str(0, "COMMIT; ");
         }
-        let text = format!("COMMIT; {}", self.lender.begin_text(claim));
         PgTransactionManager::begin(self, Some(AssertSqlSafe(text).into_sql_str())).await?;
         for _ in 1..DEPTH {
             PgTransactionManager::begin(self, None).await?;
         }
         Ok(true)
+    }
+
+    /// Begins to mark the record, and says whether it is there.
+    async fn join(&mut self, claim: &Claim) -> Result<bool, Failure> {
+        let source = Arc::clone(&self.lender.source);
+        let attempt = claim.attempt();
+        sqlx::raw_sql(AssertSqlSafe(join_text())).execute(&mut **self).await?;
+        let join = sqlx::query(AssertSqlSafe(source.statements.join.as_str()))
+            .persistent(!source.settings.pooler)
+            .bind(attempt.slot.as_bytes().as_slice())
+            .bind(attempt.nonce.as_bytes().as_slice())
+            .bind(signed(claim.grant().fence.number()));
+        Ok(join.execute(&mut **self).await?.rows_affected() > 0)
     }
 
     async fn end(
@@ -82,6 +101,9 @@ impl Shared {
         match writes {
             Writes::Keep => PgTransactionManager::commit(self).await?,
             Writes::Undo => PgTransactionManager::rollback(self).await?,
+        }
+        if matches!(source.settings.isolation, IsolationLevel::Serializable) {
+            sqlx::raw_sql(BY_THE_INDEX).execute(&mut **self).await?;
         }
         let content = content(outcome);
         sqlx::query(AssertSqlSafe(source.statements.commit.as_str()))

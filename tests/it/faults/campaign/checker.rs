@@ -44,7 +44,7 @@ pub fn check(history: &History) -> Vec<Violation> {
 /// run. At least once it says of itself that it may not stand.
 pub fn one_answer(history: &History) -> Vec<String> {
     let stands = |request: &&&Request| match history.guarantee {
-        Guarantee::AtLeastOnce => request.is_stored(),
+        Guarantee::AtLeastOnce | Guarantee::Transactional => request.is_stored(),
         Guarantee::AtMostOnce => request.meaning() == Meaning::Done,
     };
     let mut broken = Vec::new();

@@ -121,6 +121,7 @@ impl Campaign {
         let guarantee = match self.guarantee {
             Guarantee::AtLeastOnce => "at-least-once",
             Guarantee::AtMostOnce => "at-most-once",
+            Guarantee::Transactional => "transactional",
         };
         let ledger = ledger.path().to_str().expect("a path in UTF-8");
         let flags = ["--lease-ms", &lease, "--store-timeout-ms", &timeout, "--ledger", ledger];

@@ -17,7 +17,7 @@ pub const SETTLES: &str = "every client is answered for good, after the storm by
 pub const ROW_EXISTS: &str = "a row that an answer names is there";
 pub const ONE_ROW: &str =
     "in a transaction, an answered charge has one row, and nothing else has one";
-pub const NEVER_UNKNOWN: &str = "in a transaction, at least once, nothing is unknown";
+pub const NEVER_UNKNOWN: &str = "where the policy promises a transaction, nothing is unknown";
 pub const NEVER_UNSTORED: &str = "in a transaction, nothing is sent before it is stored";
 pub const AT_MOST_ONE_ROW: &str = "at most once, a key has one row at most";
 pub const AT_LEAST_ONE_ROW: &str = "at least once, a key that is answered has a row";

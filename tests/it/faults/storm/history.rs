@@ -13,9 +13,9 @@ use crate::support::postgres::PostgresServer;
 /// What handlers write in, and what is promised then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// In the transaction of their outcome, at least once.
+    /// In the transaction of their outcome, as the policy of their route promises.
     Transactional,
-    /// The same at most once.
+    /// The same, where the policy promises nothing, at most once.
     TransactionalAtMostOnce,
     /// On their own.
     AtMostOnce,
@@ -34,8 +34,9 @@ impl Mode {
 
     pub const fn guarantee(self) -> &'static str {
         match self {
+            Self::Transactional => "transactional",
             Self::TransactionalAtMostOnce | Self::AtMostOnce => "at-most-once",
-            Self::Transactional | Self::AtLeastOnce => "at-least-once",
+            Self::AtLeastOnce => "at-least-once",
         }
     }
 }
