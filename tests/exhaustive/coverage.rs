@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::search::hash;
 use crate::state::State;
+use crate::step::Action;
 use crate::variant::{AT_LEAST_ONCE, AT_MOST_ONCE, Durable, Fault, Variant};
 use crate::world::World;
 
@@ -19,6 +20,7 @@ fn every_step_and_every_answer_occurs() {
         AT_MOST_ONCE.release().timed().with(Fault::Hook),
         AT_MOST_ONCE.release().with(Fault::Expiry),
         AT_MOST_ONCE.release().with(Fault::HiddenCopies),
+        AT_MOST_ONCE.in_transactions(),
         AT_LEAST_ONCE.release(),
         AT_LEAST_ONCE.with(Fault::Crash),
         AT_LEAST_ONCE.with(Fault::Eviction),
@@ -57,6 +59,17 @@ fn every_step_and_every_answer_occurs() {
         "Replicate",
         "FailOver",
         "ClockBack",
+        "Join",
+        "Mark",
+        "LoseMark",
+        "Without",
+        "Commit",
+        "Refuse",
+        "Fail",
+        "Keep",
+        "Again",
+        "Break",
+        "End",
         "Begin: New",
         "Begin: Mine",
         "Begin: Cancelled",
@@ -94,7 +107,10 @@ fn meet(variant: Variant, met: &mut BTreeSet<String>) {
         steps.clear();
         world.steps(&state, &mut steps);
         for step in &steps {
-            met.insert(name(&step.action));
+            met.insert(match step.action {
+                Action::Joint(_, deed) => name(&deed),
+                action => name(&action),
+            });
             if let Some(called) = &step.called {
                 met.insert(format!("{}: {}", name(&called.call), name(&called.answer)));
             }

@@ -53,6 +53,16 @@ pub enum Defect {
     DropAbandons,
     /// The purge does not look again whether the record has expired.
     PurgeUnexpired,
+    /// A transaction is committed without a look whose the record is.
+    BlindCommit,
+    /// What the handler wrote is committed by itself, before the outcome.
+    RowFirst,
+    /// Who takes a marked claim over leaves it the token, by which alone a commit is compared.
+    UnfencedTakeOver,
+    /// `resolve` does not look whether the claim is marked.
+    MarkedResolved,
+    /// An answer goes out before it is certain what became of the commit.
+    AnswerBeforeFence,
     /// The attempt number of the record that is taken over is not looked at.
     NumberForgotten,
 }

@@ -4,6 +4,7 @@ use crate::defect::Defect;
 use crate::state::{Asked, OPERATOR, OutcomeId, Stage, State, Try};
 use crate::step::{Action, Step};
 use crate::store::{Answer, Call, Called};
+use crate::transaction;
 use crate::variant::{Fault, Variant};
 use crate::world::World;
 
@@ -37,11 +38,15 @@ pub fn steps(world: &World, state: &State, by: usize, out: &mut Vec<Step>) {
                 });
             }
             if !variant.timed || item.live || variant.has(Defect::NoConfirmation) {
-                out.push(Step::new(Action::Start(by), started(state, by)));
+                out.push(Step::new(Action::Start(by), started(variant, state, by)));
             }
         }
         Stage::Confirming => push(Action::GiveUp(by), &|item| item.step = Stage::Cancelling),
+        Stage::Running if variant.transactional => transaction::steps(variant, state, by, out),
         Stage::Running | Stage::Effected => run(variant, state, by, out),
+        Stage::Joining | Stage::Working | Stage::Committing => {
+            transaction::steps(variant, state, by, out);
+        }
         Stage::Keeping => {
             let step = Step::new(Action::Unstored(by), unstored(variant, state, by));
             // At most once nobody else will run, so this is the answer.
@@ -54,7 +59,9 @@ pub fn steps(world: &World, state: &State, by: usize, out: &mut Vec<Step>) {
         Stage::KeepingLate if !item.completes => {
             push(Action::Repeat(by), &|item| item.completes = true);
         }
-        Stage::Freeing { .. } if !item.releases && (item.late || !item.lost) => {
+        Stage::Freeing { .. } | Stage::Fencing { .. }
+            if !item.releases && (item.late || !item.lost) =>
+        {
             push(Action::Release(by), &|item| item.releases = true);
         }
         Stage::Cancelling
@@ -71,7 +78,7 @@ pub fn steps(world: &World, state: &State, by: usize, out: &mut Vec<Step>) {
             });
         }
         Stage::Resolving(_) => push(Action::GiveUp(by), &|item| unstarted(variant, item)),
-        Stage::KeepingLate | Stage::Freeing { .. } | Stage::Cancelling => {}
+        Stage::KeepingLate | Stage::Freeing { .. } | Stage::Fencing { .. } | Stage::Cancelling => {}
     }
     ended_from_outside(variant, state, by, out);
 }
@@ -128,12 +135,13 @@ fn run(variant: &Variant, state: &State, by: usize, out: &mut Vec<Step>) {
     }
 }
 
-fn started(state: &State, by: usize) -> State {
+fn started(variant: &Variant, state: &State, by: usize) -> State {
     let mut after = *state;
     let item = &mut after.tries[by];
     item.step = Stage::Running;
     item.started = true;
-    item.counted = !item.old;
+    // Without its transaction a run has no effect.
+    item.counted = !item.old && !variant.transactional;
     after.ghost.runs += u8::from(item.counted);
     after
 }
@@ -159,7 +167,7 @@ fn give_up(variant: &Variant, item: &mut Try) {
     }
 }
 
-fn tell(step: Step, by: usize, outcome: OutcomeId) -> Step {
+pub fn tell(step: Step, by: usize, outcome: OutcomeId) -> Step {
     if step.after.tries[by].gone {
         return step;
     }
@@ -179,14 +187,17 @@ pub fn answered(world: &World, base: &State, called: &Called, out: &mut Vec<Step
             let mut step = step;
             if called.answer == Answer::Applied {
                 step.after.tries[by].old = false;
-                step.after = started(&step.after, by);
+                step.after = started(&world.variant, &step.after, by);
                 step.after.tries[by].live = world.variant.timed;
             } else {
                 step.after.tries[by].step = Stage::Cancelling;
             }
             out.push(told(step, by, called.answer));
         }
-        (Stage::Running | Stage::Effected, Call::Renew) if world.variant.timed => {
+        (Stage::Fencing { unknown }, Call::Release) => {
+            out.push(transaction::fenced(step, called, unknown));
+        }
+        (stage, Call::Renew) if world.variant.timed && stage.is_running() => {
             let mut step = step;
             step.after.tries[by].live = called.answer == Answer::Applied;
             out.push(step);
@@ -215,7 +226,7 @@ pub fn answered(world: &World, base: &State, called: &Called, out: &mut Vec<Step
 }
 
 /// A refusal that is a replay.
-fn told(step: Step, by: usize, answer: Answer) -> Step {
+pub fn told(step: Step, by: usize, answer: Answer) -> Step {
     match answer {
         Answer::Completed(outcome) => tell(step, by, outcome),
         _ => step,

@@ -2,7 +2,7 @@
 
 use tower_idempotency::protocol::Guarantee;
 
-use crate::state::{Kept, Phase, Stage, State};
+use crate::state::{Kept, MOST, Phase, Rows, Stage, State};
 use crate::step::{Action, Step};
 use crate::store::{Answer, Call, Called};
 use crate::variant::{Fault, Variant};
@@ -37,6 +37,7 @@ invariants! {
     I4 "at most once: at most one run may have had effects" at_most_one_run,
     I5 "nobody takes over a live claim or one attempt too many, and no two workers count theirs as live" no_live_takeover,
     I6 "what a fenced resource accepts follows the order of the claims" effects_in_order,
+    I7 "in transactions: there is one row of the outcome that the record has, and none where it has none" row_with_outcome,
     I8 "another body changes nothing, runs nothing and gets nobody's answer" mismatch_is_harmless,
     I9 "all who are told an outcome are told the same one" one_answer,
     I10 "an outcome that was answered as stored answers every later begin" stored_is_stored,
@@ -97,7 +98,8 @@ fn at_most_one_run(taken: &Taken<'_>) -> bool {
     // With a hook, it is for the hook to say; but only of the claim that it was asked about.
     let Some(called) = &taken.step.called else { return true };
     let Some(found) = unexpired(called.found) else { return true };
-    let taken_over = claimed(called).is_some() && matches!(found.phase, Phase::Lapsed);
+    let lapsed = found.phase == Phase::Lapsed && !found.marked;
+    let taken_over = claimed(called).is_some() && lapsed;
     let asked = taken.before.tries[called.by].rerun;
     !taken_over || asked.is_some_and(|asked| asked.order == found.order)
 }
@@ -109,7 +111,9 @@ fn no_live_takeover(taken: &Taken<'_>) -> bool {
         && let Some(new) = claimed(called)
         && let Some(found) = unexpired(called.found)
         && (live(&found)
-            || found.phase == Phase::Lapsed && u32::from(new.number) > taken.variant.max_attempts)
+            || found.phase == Phase::Lapsed
+                && !found.marked
+                && u32::from(new.number) > taken.variant.max_attempts)
     {
         return false;
     }
@@ -125,6 +129,19 @@ fn no_live_takeover(taken: &Taken<'_>) -> bool {
 
 fn effects_in_order(taken: &Taken<'_>) -> bool {
     taken.step.effect.is_none_or(|(accepted, in_order)| accepted == in_order)
+}
+
+fn row_with_outcome(taken: &Taken<'_>) -> bool {
+    if !taken.variant.transactional {
+        return true;
+    }
+    let State { slot, rows, .. } = taken.step.after;
+    match unexpired(slot).map(|kept| kept.phase) {
+        Some(Phase::Completed(outcome)) if usize::from(outcome) < MOST => {
+            rows == Rows { count: 1, last: outcome }
+        }
+        _ => rows.count == 0,
+    }
 }
 
 fn mismatch_is_harmless(taken: &Taken<'_>) -> bool {

@@ -23,6 +23,7 @@ fn once_faults_stop_every_key_comes_to_rest() {
         AT_MOST_ONCE.with(Fault::Eviction),
         AT_MOST_ONCE.with(Fault::Restart),
         AT_MOST_ONCE.with(Fault::FailOver(Durable::Begins)),
+        AT_MOST_ONCE.in_transactions(),
         AT_LEAST_ONCE.release(),
         AT_LEAST_ONCE.with(Fault::Crash),
     ] {
@@ -101,6 +102,7 @@ fn is_calm(before: &State, step: &Step) -> bool {
             Stage::Asking => !item(by).begins,
             _ => true,
         },
+        Action::Joint(by, deed) => deed.is_calm(item(by)),
         Action::Unstored(by) => !item(by).completes,
         Action::GiveUp(by) => item(by).step != Stage::Confirming || !item(by).renews,
         // Nobody waits for this copy any more.

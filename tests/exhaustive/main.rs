@@ -15,6 +15,7 @@ mod search;
 mod state;
 mod step;
 mod store;
+mod transaction;
 mod variant;
 mod variants;
 mod world;

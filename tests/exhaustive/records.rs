@@ -12,6 +12,7 @@ pub fn keep(record: &Record, state: &State, by: usize, now: Timestamp) -> Kept {
     let resolved = record.nonce == Nonce::NOBODY;
     let own = |kept: &Kept| resolved || record.nonce == nonce(kept.owner);
     let same = |kept: &Kept| kept.token == token && own(kept);
+    let marked = |kept: Kept| kept.marked && matches!(record.phase, Held::InProgress { .. });
     let item = &state.tries[by];
     let order = match state.slot.filter(same) {
         Some(kept) => kept.order,
@@ -30,6 +31,7 @@ pub fn keep(record: &Record, state: &State, by: usize, now: Timestamp) -> Kept {
             Held::Released => Phase::Released,
         },
         expired: record.expires <= now,
+        marked: state.slot.filter(same).is_some_and(marked),
         order,
     }
 }

@@ -21,6 +21,9 @@ pub struct State {
     pub crashes: u8,
     pub losses: u8,
     pub clock_back: bool,
+    /// What handlers have committed beside the records, and what a fail-over would find of it.
+    pub rows: Rows,
+    pub replica_rows: Rows,
     pub ghost: Ghost,
 }
 
@@ -33,6 +36,8 @@ pub struct Kept {
     pub number: u8,
     pub phase: Phase,
     pub expired: bool,
+    /// What the claim's handler has not committed did not happen.
+    pub marked: bool,
     /// The place of the claim among all claims of the slot: what the token is to tell.
     pub order: u8,
 }
@@ -43,6 +48,13 @@ pub enum Phase {
     Lapsed,
     Completed(OutcomeId),
     Released,
+}
+
+/// The rows of a business table: how many, and by whom the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Rows {
+    pub count: u8,
+    pub last: u8,
 }
 
 /// One arriving request and the engine's work for it.
@@ -58,6 +70,12 @@ pub struct Try {
     pub releases: bool,
     /// Those of them that were sent before the slot came to what it holds, which outlives them.
     pub aged: [bool; 4],
+    /// Its mark is under way.
+    pub marks: bool,
+    /// It has a transaction with a row in it, the end of which may be under way, without the row.
+    pub open: bool,
+    pub commits: bool,
+    pub refuses: bool,
     /// The deadline of its `begin` has passed.
     pub late: bool,
     /// A copy of `begin` of which nothing is known may be under way.
@@ -113,6 +131,16 @@ pub enum Stage {
     },
     /// Never starts; frees the slot once no copy of its `begin` can land (rule C5).
     Cancelling,
+    /// Marks its record, to have a transaction.
+    Joining,
+    /// Has a transaction.
+    Working,
+    /// Commits it with the outcome.
+    Committing,
+    /// Releases its claim, so that what it has not committed never is.
+    Fencing {
+        unknown: bool,
+    },
     /// The hook is asked about the claim.
     Hook(Asked),
     /// The hook has found the outcome.
@@ -126,7 +154,7 @@ impl Stage {
     }
 
     pub const fn is_running(self) -> bool {
-        matches!(self, Self::Running | Self::Effected)
+        matches!(self, Self::Running | Self::Effected | Self::Joining | Self::Working)
     }
 }
 
@@ -153,6 +181,7 @@ impl State {
         for (index, item) in (0_u8..).zip(&mut self.tries) {
             if item.step == Stage::Done {
                 item.live = false;
+                item.open &= item.commits;
                 if !item.is_sending() {
                     item.forget(owners.contains(&Some(index)));
                 }
@@ -205,7 +234,7 @@ impl Try {
     }
 
     pub fn is_sending(&self) -> bool {
-        self.sending().contains(&true)
+        self.sending().contains(&true) || self.marks || self.commits
     }
 
     /// What is under way for so long has no effect any more.

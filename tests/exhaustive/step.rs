@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::state::{OutcomeId, Phase, State};
 use crate::store::{Answer, Call, Called};
+use crate::transaction::Deed;
 
 /// What happens in one step. The number is that of the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,7 @@ pub enum Action {
     Replicate,
     FailOver,
     ClockBack,
+    Joint(usize, Deed),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +123,7 @@ impl fmt::Display for Named {
             Action::Replicate => return f.write_str("the replica catches up"),
             Action::FailOver => return f.write_str("the replica takes over"),
             Action::ClockBack => return f.write_str("the store's clock is set back"),
+            Action::Joint(i, deed) => (i, deed.text()),
         };
         write!(f, "{} {what}", letter(who))
     }

@@ -10,6 +10,7 @@ use tower_idempotency::protocol::{
 use crate::defect::Defect;
 use crate::records::{id, keep, nonce, outcome, small};
 use crate::state::{Asked, Kept, OPERATOR, OutcomeId, Phase, Stage, State};
+use crate::transaction::resolvable;
 use crate::variant::Variant;
 
 const LEASE: Duration = Duration::from_micros(1_000);
@@ -126,7 +127,7 @@ impl Store {
             }
             Call::Release => {
                 let ran = match item.step {
-                    Stage::Freeing { maybe: true } => Ran::Maybe,
+                    Stage::Freeing { maybe: true } | Stage::Fencing { .. } => Ran::Maybe,
                     _ => Ran::No,
                 };
                 if self.variant.has(Defect::UnfencedWrites) {
@@ -136,7 +137,9 @@ impl Store {
                     timeless(found, verb, now)
                 }
             }
-            Call::Resolve(asked) => self.resolve(found, asked, now),
+            Call::Resolve(asked) => {
+                self.resolve(found, resolvable(&self.variant, state, asked), now)
+            }
         };
         let mut record = record;
         if let Some(record) = record.as_mut().filter(|record| record.nonce == STRANGER) {
@@ -196,6 +199,7 @@ impl Store {
     fn attempt(&self, state: &State, by: usize) -> Attempt {
         let item = &state.tries[by];
         let take_over = match item.rerun {
+            _ if state.slot.is_some_and(|kept| kept.marked) => TakeOver::Below(u32::MAX),
             Some(asked) if self.variant.has(Defect::RerunByNumber) => {
                 TakeOver::Below(u32::from(asked.number) + 1)
             }

@@ -17,6 +17,8 @@ pub struct Variant {
     pub timed: bool,
     /// Leases may be shorter than the time in which a `begin` may still arrive.
     pub short_lease: bool,
+    /// Handlers commit what they do together with their outcome.
+    pub transactional: bool,
     pub fault: Fault,
     pub defect: Option<Defect>,
 }
@@ -63,6 +65,7 @@ pub const AT_MOST_ONCE: Variant = Variant {
     release: false,
     timed: false,
     short_lease: false,
+    transactional: false,
     fault: Fault::None,
     defect: None,
 };
@@ -97,6 +100,10 @@ impl Variant {
 
     pub const fn short_lease(self) -> Self {
         Self { short_lease: true, ..self }
+    }
+
+    pub const fn in_transactions(self) -> Self {
+        Self { transactional: true, ..self }
     }
 
     pub const fn seeded(self, defect: Defect) -> Self {

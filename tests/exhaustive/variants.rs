@@ -61,6 +61,27 @@ variants! {
     at_least_once_and_a_clock_set_back:
         AT_LEAST_ONCE.release().with(Fault::ClockBack).of(2) => NOTHING;
 
+    in_transactions_at_most_once: AT_MOST_ONCE.in_transactions().of(2) => NOTHING;
+    in_transactions_at_least_once: AT_LEAST_ONCE.in_transactions().of(2) => NOTHING;
+    in_transactions_and_crashes:
+        AT_MOST_ONCE.in_transactions().with(Fault::Crash).of(2) => NOTHING;
+    #[ignore = "many seconds"]
+    in_transactions_with_local_deadlines: AT_MOST_ONCE.in_transactions().timed().of(2) => NOTHING;
+    #[ignore = "many seconds"]
+    in_transactions_and_expiry:
+        AT_MOST_ONCE.in_transactions().with(Fault::Expiry).of(2) => [("I19", 15)];
+    #[ignore = "many seconds"]
+    in_transactions_and_a_hook:
+        AT_MOST_ONCE.in_transactions().timed().with(Fault::Hook).of(2) => NOTHING;
+    #[ignore = "many seconds"]
+    in_transactions_and_fail_over_of_all:
+        AT_MOST_ONCE.in_transactions().with(Fault::FailOver(Durable::All)).of(2) => NOTHING;
+    // What is forgotten is forgotten together: the row and the record.
+    #[ignore = "many seconds"]
+    in_transactions_and_fail_over_of_nothing:
+        AT_MOST_ONCE.in_transactions().with(Fault::FailOver(Durable::Nothing)).of(2)
+        => [("I9", 15), ("I10", 10)];
+
     three_at_most_once_and_another_body: AT_MOST_ONCE.with(Fault::OtherBody) => NOTHING;
     #[ignore = "minutes"]
     three_at_most_once_and_eviction:

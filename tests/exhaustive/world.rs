@@ -2,9 +2,10 @@
 
 use crate::defect::Defect;
 use crate::engine;
-use crate::state::{Kept, Phase, Stage, State, Try};
+use crate::state::{Kept, Phase, Rows, Stage, State, Try};
 use crate::step::{Action, Step};
 use crate::store::{Answer, Call, Store};
+use crate::transaction;
 use crate::variant::{Durable, Fault, Variant};
 
 pub struct World {
@@ -86,8 +87,9 @@ impl World {
         if let Stage::Resolving(asked) = item.step {
             self.deliver(state, by, Call::Resolve(asked), out);
         }
+        transaction::messages(self, state, by, out);
         let awaited = matches!(item.step, Stage::Asking | Stage::Cancelling);
-        let waits = matches!(item.step, Stage::Freeing { .. }) && item.lost;
+        let waits = matches!(item.step, Stage::Freeing { .. } | Stage::Fencing { .. }) && item.lost;
         let owns = state.slot.is_some_and(|kept| usize::from(kept.owner) == by);
         if !item.late
             && (item.begins || awaited || waits || owns)
@@ -112,7 +114,10 @@ impl World {
     }
 
     fn deliver(&self, state: &State, by: usize, call: Call, out: &mut Vec<Step>) {
-        let called = self.store.call(state, by, call);
+        let mut called = self.store.call(state, by, call);
+        if self.variant.has(Defect::UnfencedTakeOver) {
+            transaction::spoil_take_over(&mut called);
+        }
         let mut base = *state;
         base.slot = called.left;
         if let Answer::New { token, .. } = called.answer {
@@ -126,7 +131,7 @@ impl World {
         }
         if acknowledged {
             let mut base = base;
-            base.replica = base.slot;
+            (base.replica, base.replica_rows) = (base.slot, base.rows);
             engine::answered(self, &base, &called, out);
         }
     }
@@ -191,6 +196,7 @@ impl World {
         if kept.phase != Phase::Released {
             // The key is free again by right.
             after.ghost.runs = 0;
+            after.rows = Rows::default();
             after.ghost.told = None;
             after.ghost.stored = None;
             for item in after.tries.iter_mut().filter(|item| item.order > 0) {
@@ -221,8 +227,10 @@ impl World {
             Fault::FailOver(_) if state.replica != state.slot => {
                 if state.losses == 0 {
                     lose(Action::FailOver, state.replica);
+                    transaction::failed_over(&mut out.last_mut().expect("as above").after);
                 }
-                let after = State { replica: state.slot, ..*state };
+                let (replica, replica_rows) = (state.slot, state.rows);
+                let after = State { replica, replica_rows, ..*state };
                 out.push(Step::new(Action::Replicate, after));
             }
             Fault::ClockBack if !state.clock_back => {

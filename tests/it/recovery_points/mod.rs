@@ -4,6 +4,7 @@ mod guard;
 mod killed;
 mod lost;
 mod phases;
+mod races;
 mod resume;
 mod shop;
 

@@ -1,10 +1,11 @@
 //! What one phase is, and what ends it.
 
+use std::error::Error as _;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use tower_idempotency::store::PostgresStore;
-use tower_idempotency::store::postgres::tokio_postgres::{Error, IsolationLevel};
+use tower_idempotency::store::postgres::tokio_postgres::Error;
 use tower_idempotency::{
     IdempotentTx, MemoryStore, NoTransaction, PhaseError, PhaseFailure, Policy, RecoveryPoints,
 };
@@ -15,7 +16,7 @@ use crate::support::http::{keyed, post};
 use crate::support::postgres::shared;
 
 /// Runs a handler, and tells what it answered.
-async fn run<H, F>(store: &Arc<PostgresStore>, handler: H) -> App
+pub async fn run<H, F>(store: &Arc<PostgresStore>, handler: H) -> App
 where
     H: Fn(RecoveryPoints, usize) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Response, PhaseError>> + Send,
@@ -45,6 +46,8 @@ async fn two_phases_of_one_name_are_an_error_and_a_failed_one_may_be_tried_again
     let app = run(&store(), |mut points, _| async move {
         let failed = points.call("a", async |_| Err::<String, _>("down")).await;
         let failed = failed.expect_err("it fails");
+        assert_eq!(failed.phase(), "a");
+        assert_eq!(failed.source().map(ToString::to_string).as_deref(), Some("down"));
         assert!(
             matches!(failed.failure(), PhaseFailure::Failed(error) if error.to_string() == "down")
         );
@@ -68,6 +71,9 @@ async fn results_have_a_limit_and_what_is_over_it_writes_nothing() {
     let app = run(&Arc::new(shop.store()), move |mut points, _| {
         let shop = Arc::clone(&writer);
         async move {
+            let over = "w".repeat(RecoveryPoints::LIMIT);
+            let error = points.call("first", |_| said(over)).await.expect_err("too much");
+            assert!(matches!(error.failure(), PhaseFailure::TooLarge), "{error}");
             let most = "x".repeat(RecoveryPoints::LIMIT - 100);
             points.call("much", |_| said(most)).await?;
             let write = async |tx| shop.insert(tx, &"y".repeat(100)).await.map(|_| "y".repeat(100));
@@ -184,31 +190,6 @@ async fn a_write_that_ends_its_transaction_itself_has_no_result() {
 }
 
 #[tokio::test]
-async fn a_write_that_loses_against_others_runs_again_if_the_policy_says_so() {
-    let shop = Shop::new();
-    shared().query(&shop.named("INSERT INTO orders (hold) VALUES ('old');"));
-    let store = Arc::new(shop.store().isolation(IsolationLevel::RepeatableRead));
-    let writer = Arc::clone(&shop);
-    let app = run(&store, move |mut points, run| {
-        let shop = Arc::clone(&writer);
-        async move {
-            points.call("a", |_| shop.ask("a", String::new())).await?;
-            let write = async |tx: tower_idempotency::PhaseTx| {
-                tx.query_one("SELECT 1", &[]).await?;
-                if run == 1 {
-                    shared().query(&shop.named("UPDATE orders SET hold = 'theirs';"));
-                }
-                tx.execute(&shop.named("UPDATE orders SET hold = 'ours'"), &[]).await
-            };
-            points.write("b", write).await.map(|count| count.to_string().into_response())
-        }
-    })
-    .await;
-    app.send(keyed("k")).await.is_first("1");
-    assert_eq!((app.runs(), shop.calls("a").len()), (2, 1));
-}
-
-#[tokio::test]
 async fn recovery_points_and_a_transaction_do_not_go_together() {
     let app = App::start(layer_with(&store(), Policy::new()), async |run: Run| {
         let claim = run.claim.expect("a claim");
@@ -217,6 +198,7 @@ async fn recovery_points_and_a_transaction_do_not_go_together() {
         assert!(matches!(tx, Err(NoTransaction::InUse)), "{tx:?}");
         let second = RecoveryPoints::of(&claim).await;
         assert!(matches!(second, Err(NoTransaction::InUse)), "{second:?}");
+        assert!(format!("{points:?}").starts_with("RecoveryPoints { claim: "), "{points:?}");
         drop(points);
         let tx = IdempotentTx::begin(&claim).await.expect("a transaction");
         let points = RecoveryPoints::of(&claim).await;

@@ -1,8 +1,10 @@
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use tower_idempotency::{IdempotentTx, Policy};
 
 use super::{Shop, a_key, short};
-use crate::support::app::App;
+use crate::support::app::{App, layer_with};
 use crate::support::postgres::shared;
 use crate::support::postgres_wire::PostgresWire;
 use crate::support::wire::{Loss, Point};
@@ -35,10 +37,37 @@ async fn w25_a_commit_whose_answer_is_lost_is_told_as_what_it_is() {
         let (key, ask) = a_key();
         let first = app.send(&ask).await;
         assert_eq!((first.status, first.text()), (201, "1"), "the reply to call {call}");
+        assert!(!first.is_replay(), "it is its own");
         assert_eq!((shop.rows(&key), app.runs()), (1, 1));
         let retry = app.send(&ask).await;
         assert_eq!((retry.text(), retry.is_replay()), ("1", true));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn w25_a_stale_worker_that_hears_nothing_of_its_commit_answers_as_the_winner() {
+    let wire = PostgresWire::to(shared().port()).await;
+    let shop = Shop::at(&shared().url_at(wire.port()), 4);
+    let direct = Arc::new(shared().store_at(&shared().url(), &shop.records));
+    let winner = App::start(layer_with(&direct, Policy::new()), async |_| "the winner").await;
+    let (key, ask) = a_key();
+    let (stale, again) = (shop.clone(), ask.clone());
+    let app = shop
+        .serve(Policy::new(), move |_, _tx| {
+            stale.lapse();
+            let first = winner.in_background(&again);
+            let wire = wire.clone();
+            async move {
+                assert_eq!(first.await.expect("an answer").text(), "the winner");
+                wire.reset();
+                wire.hold(SAVEPOINT, Point::Reply);
+                "the loser"
+            }
+        })
+        .await;
+    let first = app.send(&ask).await;
+    assert_eq!((first.text(), first.is_replay()), ("the winner", true));
+    assert_eq!(shop.rows(&key), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ use tower_idempotency::store::Writes;
 use tower_idempotency::{Guarantee, Policy};
 
 use super::{Shop, a_key, short};
+use crate::support::app::App;
 
 const COMPLETED: i16 = 2;
 const RELEASED: i16 = 3;
@@ -21,6 +22,33 @@ async fn a_success_commits_the_row_with_the_outcome_and_is_replayed() {
     let retry = app.send(&ask).await;
     assert_eq!((retry.status, retry.text(), retry.is_replay()), (201, "1", true));
     assert_eq!(app.runs(), 1);
+}
+
+#[tokio::test]
+async fn without_it_an_ambiguous_answer_is_kept_at_most_once() {
+    let (shop, (_, ask)) = (Shop::open(), a_key());
+    let app =
+        App::start(shop.layer(Policy::new()), async |_| StatusCode::INTERNAL_SERVER_ERROR).await;
+    let first = app.send(&ask).await;
+    assert_eq!((first.status, first.is_replay(), shop.phases()), (500, false, vec![COMPLETED]));
+    let retry = app.send(&ask).await;
+    assert_eq!((retry.status, retry.is_replay(), app.runs()), (500, true, 1));
+}
+
+#[tokio::test]
+async fn what_is_rolled_back_leaves_its_connection_to_the_pool() {
+    let (shop, (key, ask)) = (Shop::open(), a_key());
+    let app = shop
+        .serve(Policy::new(), async |_, tx| {
+            let pid = tx.query_one("SELECT pg_backend_pid()", &[]).await.expect("a row");
+            (StatusCode::INTERNAL_SERVER_ERROR, pid.get::<_, i32>(0).to_string())
+        })
+        .await;
+    let answer = app.send(&ask).await;
+    let there = format!("SELECT state FROM pg_stat_activity WHERE pid = {}", answer.text());
+    let states: Vec<String> = shop.server.query(&there).iter().map(|row| row.get(0)).collect();
+    assert_eq!((answer.status, states), (500, vec!["idle".to_owned()]));
+    assert_eq!(shop.rows(&key), 0);
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
+use std::error::Error as _;
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::routing::post;
 use axum::{Extension, Router};
 use tower::ServiceExt as _;
+use tower_idempotency::store::{Effect, Error, ErrorKind, Operation, Store as _};
 use tower_idempotency::{
     IdempotencyLayer, IdempotentTx, MemoryStore, NoTransaction, Policy, RunningClaim,
     SerializationFailure, Tenant,
@@ -69,6 +72,33 @@ async fn it_can_be_had_again_once_it_is_not_in_use() {
 /// The number of a transaction that has written.
 async fn transaction(tx: &IdempotentTx) -> String {
     tx.query_one("SELECT pg_current_xact_id()::text", &[]).await.expect("a row").get(0)
+}
+
+#[tokio::test]
+async fn it_names_itself_in_debug_and_hides_the_key() {
+    let (shop, (key, ask)) = (Shop::open(), a_key());
+    let app = shop.serve(Policy::new(), async |_, tx| format!("{tx:?}")).await;
+    let text = app.send(&ask).await.text().to_owned();
+    assert!(text.starts_with("IdempotentTx { claim: "), "{text}");
+    assert!(!text.contains(&key), "{text}");
+    assert_eq!(format!("{:?}", shop.store.transactions()), "Some(Transactions)");
+}
+
+#[test]
+fn why_there_is_none_is_said() {
+    let error = Error::new(ErrorKind::TimedOut, Operation::Commit, Effect::None);
+    let text = error.to_string();
+    for (none, said, source) in [
+        (NoTransaction::Unclaimed, "not protected", None),
+        (NoTransaction::Unprotected, "could not be asked", None),
+        (NoTransaction::NoDatabase, "use a PostgresStore", None),
+        (NoTransaction::InUse, "in use", None),
+        (NoTransaction::ClaimLost, "another worker", None),
+        (NoTransaction::Unavailable(error), "cannot be used", Some(text)),
+    ] {
+        assert!(none.to_string().contains(said), "{none}");
+        assert_eq!(none.source().map(ToString::to_string), source);
+    }
 }
 
 #[tokio::test]

@@ -132,6 +132,7 @@ async fn a_request_has_one_transaction_of_one_kind() {
             let other = IdempotentTx::begin(&claim).await.expect_err("it is of the other kind");
             assert!(matches!(other, NoTransaction::InUse));
             let again = IdempotentSqlxTx::begin(&claim).await.expect("the same one");
+            assert!(format!("{again:?}").starts_with("IdempotentSqlxTx { claim: "), "{again:?}");
             let twice = IdempotentSqlxTx::begin(&claim).await.expect_err("it is in use");
             assert!(matches!(twice, NoTransaction::InUse));
             drop(again);
