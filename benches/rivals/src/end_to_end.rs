@@ -4,7 +4,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 
-use crate::check::check;
+use crate::check::{Refusal, check};
 use crate::client::Question;
 use crate::cpu::{self, Place};
 use crate::load::{Keys, Load};
@@ -28,15 +28,25 @@ pub(crate) fn measure(options: &EndToEnd) {
 /// Everything that was measured, and what was not.
 pub(crate) struct Results {
     pub(crate) measures: Vec<Measure>,
-    pub(crate) refusals: Vec<String>,
+    pub(crate) unmeasured: Vec<Unmeasured>,
     pub(crate) seed: u64,
+}
+
+/// What somebody could not do.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Unmeasured {
+    pub(crate) rivalry: Rivalry,
+    pub(crate) bytes: usize,
+    /// All of them, if there is none.
+    pub(crate) keys: Option<Keys>,
+    pub(crate) why: Refusal,
 }
 
 /// Measures everybody in each round, in another order each time, with new processes.
 pub(crate) fn rounds(options: &EndToEnd, bodies: &[usize], connections: &[usize]) -> Results {
     let seed = rand::random();
     let mut random = StdRng::seed_from_u64(seed);
-    let mut results = Results { measures: Vec::new(), refusals: Vec::new(), seed };
+    let mut results = Results { measures: Vec::new(), unmeasured: Vec::new(), seed };
     let mut order: Vec<Rivalry> = Rivalry::ALL.into();
     order.retain(|rivalry| options.only.is_empty() || options.only.contains(rivalry));
     for round in 1..=options.rounds {
@@ -66,24 +76,30 @@ impl Results {
             check(rivalry.library, server.address, &question, 1).await?;
             let stored = (STORED_BYTES / bytes.max(1)).min(1000);
             let marks = rivalry.library != Library::Bare;
-            let load = Load::prepare(server.address, question, 2, stored as u64, marks).await;
-            let mut measures = Vec::new();
+            let load = Load::prepare(server.address, question, 2, stored as u64, marks).await?;
             for &connections in connections {
                 for keys in Keys::BOTH {
-                    measures.push(plan.measure(&server, &load, keys, connections).await);
+                    match plan.measure(&server, &load, keys, connections).await {
+                        Ok(measure) => self.measures.push(measure),
+                        Err(why) => self.lack(Unmeasured { rivalry, bytes, keys: Some(keys), why }),
+                    }
                 }
             }
-            Ok::<_, String>(measures)
+            Ok(())
         };
-        match cpu::on(Place::Measuring, || runtime.expect("a runtime").block_on(work)) {
-            Ok(measures) => self.measures.extend(measures),
-            Err(refusal) => {
-                let refusal = format!("{rivalry} with {bytes} bytes: {refusal}");
-                eprintln!("not measured: {refusal}");
-                if !self.refusals.contains(&refusal) {
-                    self.refusals.push(refusal);
-                }
-            }
+        let done = cpu::on(Place::Measuring, || runtime.expect("a runtime").block_on(work));
+        if let Err(why) = done {
+            self.lack(Unmeasured { rivalry, bytes, keys: None, why });
+        }
+    }
+
+    fn lack(&mut self, unmeasured: Unmeasured) {
+        eprintln!(
+            "not measured: {} with {} bytes: {}",
+            unmeasured.rivalry, unmeasured.bytes, unmeasured.why
+        );
+        if !self.unmeasured.contains(&unmeasured) {
+            self.unmeasured.push(unmeasured);
         }
     }
 }

@@ -4,10 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use hdrhistogram::Histogram;
 use tower_idempotency::clock::{Clock as _, SystemClock};
 
+use crate::check::{Refusal, refusal};
 use crate::client::{Client, Question};
 
 /// Which keys are asked for.
@@ -58,26 +59,50 @@ impl Load {
         first: u64,
         stored: u64,
         marks: bool,
-    ) -> Self {
+    ) -> Result<Self, Refusal> {
         let load = Self { address, question, next: Cell::new(first), first, stored, marks };
-        let mut client = Client::connect(address).await.expect("the server listens");
+        let mut client = Client::connect(address).await.map_err(refusal)?;
         let mut question = load.question.clone();
         for _ in 0..stored {
-            let answer = client.ask(&mut question, load.fresh()).await.expect("an answer");
-            assert_eq!(answer.status, 200);
+            load.ask(&mut client, &mut question, load.fresh(), Keys::Fresh).await?;
         }
-        load
+        Ok(load)
     }
 
     fn fresh(&self) -> u64 {
         self.next.replace(self.next.get() + 1)
     }
 
-    /// Runs so many connections for so long.
-    pub(crate) async fn run(&self, keys: Keys, connections: usize, time: Duration) -> Outcome {
+    /// Asks one question, whose answer has to be the right one.
+    async fn ask(
+        &self,
+        client: &mut Client,
+        question: &mut Question,
+        number: u64,
+        keys: Keys,
+    ) -> Result<(), Refusal> {
+        let answer = client.ask(question, number).await.map_err(refusal)?;
+        if answer.status != 200 || answer.replayed != (self.marks && keys == Keys::Replay) {
+            return Err(format!("status {}, marked: {}", answer.status, answer.replayed));
+        }
+        Ok(())
+    }
+
+    /// So many connections.
+    async fn connected(&self, connections: usize) -> Result<Vec<Client>, Refusal> {
         let opened = (0..connections).map(|_| Client::connect(self.address));
-        let clients: Vec<Client> =
-            join_all(opened).await.into_iter().collect::<Result<_, _>>().expect("connections");
+        let clients = join_all(opened).await.into_iter().collect::<Result<_, _>>();
+        clients.map_err(refusal)
+    }
+
+    /// Runs so many connections for so long.
+    pub(crate) async fn run(
+        &self,
+        keys: Keys,
+        connections: usize,
+        time: Duration,
+    ) -> Result<Outcome, Refusal> {
+        let clients = self.connected(connections).await?;
         let latencies = Histogram::new(3).expect("three digits are possible");
         let latencies = RefCell::new(latencies);
         let since = SystemClock.monotonic();
@@ -91,20 +116,18 @@ impl Load {
                     Keys::Replay => self.first + replays.replace(replays.get() + 1) % self.stored,
                 };
                 let sent = SystemClock.monotonic();
-                let answer = client.ask(&mut question, number).await.expect("an answer");
+                self.ask(&mut client, &mut question, number, keys).await?;
                 let received = SystemClock.monotonic();
-                assert_eq!(answer.status, 200);
-                assert_eq!(answer.replayed, self.marks && keys == Keys::Replay);
                 let latency = u64::try_from((received - sent).as_nanos()).unwrap_or(u64::MAX);
                 latencies.borrow_mut().record(latency).expect("it grows as needed");
                 if received - since >= time {
-                    return;
+                    return Ok::<_, Refusal>(());
                 }
             }
         });
-        join_all(work).await;
+        try_join_all(work).await?;
         let elapsed = SystemClock.monotonic() - since;
         let latencies = latencies.into_inner();
-        Outcome { requests: latencies.len(), elapsed, latencies }
+        Ok(Outcome { requests: latencies.len(), elapsed, latencies })
     }
 }

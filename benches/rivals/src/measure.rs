@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::check::Refusal;
 use crate::load::{Keys, Load};
 use crate::servers::Server;
 use crate::subject::Rivalry;
@@ -44,16 +45,16 @@ impl Plan {
         load: &Load,
         keys: Keys,
         connections: usize,
-    ) -> Measure {
-        load.run(keys, connections, Duration::from_secs_f64(self.seconds / 5.0)).await;
+    ) -> Result<Measure, Refusal> {
+        load.run(keys, connections, Duration::from_secs_f64(self.seconds / 5.0)).await?;
         let before = server.cpu();
-        let outcome = load.run(keys, connections, Duration::from_secs_f64(self.seconds)).await;
+        let outcome = load.run(keys, connections, Duration::from_secs_f64(self.seconds)).await?;
         let after = server.cpu();
         let seconds = outcome.elapsed.as_secs_f64();
         let spent = [0, 1].map(|which| (after[which] - before[which]).as_secs_f64());
         let [server_us, store_us] = spent.map(|spent| 1e6 * spent / outcome.requests as f64);
         let at = |quantile| outcome.latencies.value_at_quantile(quantile) as f64 / 1e6;
-        Measure {
+        Ok(Measure {
             round: self.round,
             rivalry: self.rivalry,
             keys,
@@ -66,6 +67,6 @@ impl Plan {
             p50: at(0.5),
             p99: at(0.99),
             busy: spent[0] / seconds,
-        }
+        })
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter, Write as _};
 use std::fs;
 
 use crate::EndToEnd;
-use crate::end_to_end::{Results, SMALL};
+use crate::end_to_end::{Results, SMALL, Unmeasured};
 use crate::load::Keys;
 use crate::machine::publish;
 use crate::measure::Measure;
@@ -84,7 +84,7 @@ impl<'a> Group<'a> {
         let median = |of| self.spread(rivalry, of).map_or(f64::NAN, |spread| spread.median);
         let busy = median(|measure| measure.busy);
         Some(format!(
-            "| {rivalry} | {} | {} | {} | {} | {} | {:.0}{} | {:.2} | {:.2} | {busy:.2} |",
+            "| {rivalry} | {} | {} | {} | {} | {} | {:.0}{} | {:.2} | {:.2} | {busy:.2} |\n",
             cell(self.spread(rivalry, server)),
             cell(self.ratio(Rivalry::BARE, rivalry, server)),
             cell(beside_ours(server)),
@@ -126,16 +126,21 @@ pub(crate) fn write(options: &EndToEnd, name: &str, title: &str, results: &Resul
     for library in [Library::Idempotent, Library::AxumIdempotent] {
         text.push_str(&format!("- `{}`: {}\n", library.name(), library.does_less()));
     }
-    for refusal in &results.refusals {
-        text.push_str(&format!("\nNot measured: {refusal}\n"));
-    }
     for (bytes, connections, keys) in loads(&results.measures) {
         let body = if bytes == SMALL { String::new() } else { format!(", {} KiB", bytes >> 10) };
         text.push_str(&format!("\n## {connections} connections, {}{body}\n\n{HEAD}", keys.name()));
         let group = Group::of(&results.measures, keys, connections, bytes);
-        for line in Rivalry::ALL.into_iter().filter_map(|rivalry| group.line(rivalry)) {
-            text.push_str(&line);
-            text.push('\n');
+        for rivalry in Rivalry::ALL {
+            if let Some(line) = group.line(rivalry) {
+                text.push_str(&line);
+            }
+            let is = |lack: &&Unmeasured| {
+                (lack.rivalry, lack.bytes) == (rivalry, bytes)
+                    && lack.keys.is_none_or(|which| which == keys)
+            };
+            for lack in results.unmeasured.iter().filter(is) {
+                text.push_str(&format!("| {rivalry} | not measured: {} |\n", lack.why));
+            }
         }
     }
     publish(&options.output.into, name, title, &text);

@@ -9,7 +9,13 @@ use super::scripts::{bytes, moment};
 use crate::protocol::{Record, Timestamp};
 use crate::store::{Error, Seen};
 
-/// What is asked with plain commands.
+/// What a slot holds and until when, or nothing if that is too much to be handed through a script. Sent
+/// as it is: who waits is the exception.
+const LOOK: &str = "\
+if redis.call('GETRANGE', KEYS[1], 4096, 4096) ~= '' then return {} end
+return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), redis.call('TIME')}";
+
+/// What is asked without changing anything.
 impl Call<'_> {
     /// Asks the server, or every master of a Cluster.
     pub(super) async fn ask(&self, words: &[&str]) -> Result<Vec<Told>, Error> {
@@ -48,14 +54,24 @@ impl Call<'_> {
         self.seen(key, replies.into_iter())
     }
 
-    /// The same, and has Redis tell this connection when the slot changes after that. Asking for it
-    /// twice is harmless, and the connections to the nodes of a Cluster come and go unseen.
+    /// The same, and has Redis tell this connection when the slot changes after that: what a script
+    /// reads is tracked for who sent it. One command, since a crowd that waits is to cost few.
     pub(super) async fn look_and_track(&self, key: &[u8]) -> Result<Seen, Error> {
-        let mut commands = Pipeline::with_capacity(4);
-        commands.cmd("CLIENT").arg("TRACKING").arg("ON");
-        commands.cmd("GET").arg(key).cmd("PTTL").arg(key).cmd("TIME");
-        let replies = self.read(key, &commands).await?;
-        self.seen(key, replies.into_iter().skip(1))
+        let replies = self.exchange(self.reads, |mut live| async move {
+            let mut commands = Pipeline::with_capacity(2);
+            if !live.tracks() {
+                commands.cmd("CLIENT").arg("TRACKING").arg("ON");
+            }
+            commands.cmd("EVAL").arg(LOOK).arg(1).arg(key);
+            let replies = live.link.read(key, &commands).await?;
+            live.note_tracking();
+            Ok(replies)
+        });
+        match replies.await.map_err(|failure| self.failed(failure))?.pop() {
+            Some(Value::Array(replies)) if replies.is_empty() => self.look(key).await,
+            Some(Value::Array(replies)) => self.seen(key, replies.into_iter()),
+            _ => Err(self.unexpected()),
+        }
     }
 
     fn seen(&self, key: &[u8], mut replies: impl Iterator<Item = Value>) -> Result<Seen, Error> {

@@ -147,6 +147,6 @@ async fn w27_five_hundred_who_wait_on_two_servers_cost_redis_a_handful_of_comman
     let commands = wires[1].commands();
     let (begin, looks) = commands.split_first().expect("it asks");
     assert_eq!(begin, "EVALSHA");
-    assert!(looks.chunks(4).all(|look| look == ["CLIENT", "GET", "PTTL", "TIME"]), "{looks:?}");
-    assert!((2..=8).contains(&(looks.len() / 4)), "{looks:?}");
+    assert!(looks.iter().all(|look| look == "EVAL"), "{looks:?}");
+    assert!((2..=8).contains(&looks.len()), "{looks:?}");
 }

@@ -10,10 +10,11 @@ use axum::routing::post;
 use futures_util::future::join_all;
 use http::{Request, header};
 use tower::ServiceExt as _;
-use tower_idempotency::store::Store;
+use tower_idempotency::protocol::FenceToken;
+use tower_idempotency::store::{RedisStore, Store};
 use tower_idempotency::{IdempotencyLayer, InFlight, Policy, Tenant};
 
-use super::wired;
+use super::{WITHIN, slot, wired};
 use crate::support::redis::RedisServer;
 
 const HERD: usize = 500;
@@ -28,8 +29,17 @@ impl Herd {
     fn over(store: impl Store, size: usize) -> Self {
         let asked = Arc::new(AtomicUsize::new(0));
         let all = Arc::clone(&asked);
+        let early = move || all.load(Ordering::Relaxed) < size;
+        Self { asked, ..Self::answered_after(early, store, size) }
+    }
+
+    /// The same, answered once it is no longer too early.
+    fn answered_after<F>(early: F, store: impl Store, size: usize) -> Self
+    where
+        F: Fn() -> bool + Clone + Send + Sync + 'static,
+    {
         let pay = async move || {
-            while all.load(Ordering::Relaxed) < size {
+            while early() {
                 tokio::task::yield_now().await;
             }
             let answer = format!(r#"{{"id":"{}"}}"#, "7".repeat(185));
@@ -38,7 +48,7 @@ impl Herd {
         let policy = Policy::new().in_flight(InFlight::wait(Duration::from_secs(60)));
         let layer = IdempotencyLayer::builder(store, Tenant::single()).policy(policy);
         let layer = layer.max_waiters(size, size).build().expect("a valid policy");
-        Self { router: Router::new().route("/", post(pay)).layer(layer), asked }
+        Self { router: Router::new().route("/", post(pay)).layer(layer), asked: Arc::default() }
     }
 
     async fn ask(&self, key: &str) {
@@ -74,6 +84,33 @@ async fn five_hundred_at_once_for_one_key_cost_what_one_of_them_does() {
     let key = uuid::Uuid::new_v4().to_string();
     join_all((0..HERD).map(|_| herd.ask(&key))).await;
     assert_eq!(wire.commands().len(), 2, "{:?}", wire.commands());
+}
+
+#[tokio::test]
+async fn five_hundred_at_once_in_four_processes_cost_three_commands_more_for_each_of_the_others() {
+    const PROCESSES: usize = 4;
+    // One claims and completes. Each of the others claims in vain, looks, is told of the change and looks.
+    const COMMANDS: usize = 2 + 3 * (PROCESSES - 1);
+    let (wire, first) = wired().await;
+    let early = {
+        let wire = wire.clone();
+        // All have claimed, and all but one have looked.
+        move || wire.commands().len() < 2 * PROCESSES - 1
+    };
+    let connect = || RedisStore::connect(wire.url()).expect("a valid address");
+    let stores = std::iter::once(first).chain(std::iter::repeat_with(connect)).take(PROCESSES);
+    let mut herds = Vec::new();
+    for store in stores.map(Arc::new) {
+        // Connections are made, and scripts loaded.
+        Herd::over(Arc::clone(&store), 1).ask(&uuid::Uuid::new_v4().to_string()).await;
+        let nothing = store.watch(slot(), FenceToken::from_number(7), WITHIN).await;
+        assert_eq!(nothing.expect("it looks").record, None);
+        herds.push(Herd::answered_after(early.clone(), store, HERD));
+    }
+    wire.reset();
+    let key = uuid::Uuid::new_v4().to_string();
+    join_all((0..HERD).map(|number| herds[number % PROCESSES].ask(&key))).await;
+    assert_eq!(wire.commands().len(), COMMANDS, "{:?}", wire.commands());
 }
 
 #[tokio::test]

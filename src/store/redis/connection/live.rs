@@ -31,6 +31,8 @@ struct Shared {
     renewing: AtomicBool,
     /// Whether the server has refused `SET … IFEQ`.
     lacks_ifeq: AtomicBool,
+    /// Whether the server was told to notify on it.
+    tracks: AtomicBool,
     /// Whether the canary was looked for on it.
     visited: AtomicBool,
     groups: Arc<Groups>,
@@ -49,6 +51,7 @@ impl Live {
                 asked: AtomicU64::new(0),
                 renewing: AtomicBool::new(false),
                 lacks_ifeq: AtomicBool::new(false),
+                tracks: AtomicBool::new(false),
                 visited: AtomicBool::new(false),
                 groups: Arc::default(),
                 #[cfg(feature = "redis-cluster")]
@@ -106,6 +109,17 @@ impl Live {
     /// the server behind it may be a newer one.
     pub(in crate::store::redis) fn note_lack_of_ifeq(&self) {
         self.shared.lacks_ifeq.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server notifies of what is read on it.
+    pub(in crate::store::redis) fn tracks(&self) -> bool {
+        self.shared.tracks.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it was told to. The connections to the nodes of a Cluster come and go unseen, so there
+    /// it is told each time, which is harmless.
+    pub(in crate::store::redis) fn note_tracking(&self) {
+        self.shared.tracks.store(!self.link.is_cluster(), Ordering::Relaxed);
     }
 
     pub(in crate::store::redis) fn was_visited(&self) -> bool {
