@@ -32,6 +32,8 @@ pub use self::abandoned::Abandoned;
 pub(crate) use self::abandoned::{Finding, Recover};
 pub(crate) use self::admission::{Admission, Admitted, Asking};
 #[cfg(feature = "postgres")]
+#[cfg(all(feature = "axum", feature = "postgres"))]
+pub(crate) use self::call::Chain;
 pub(crate) use self::joint::{Joint, Lent};
 use self::lease::Renewals;
 pub use self::rejection::Rejection;

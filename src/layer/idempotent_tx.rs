@@ -58,7 +58,8 @@ use crate::store::postgres::{Lender, Shared, lost_a_race};
 ///   [derived keys](RunningClaim::derived_key).
 /// - A handler that does nothing in it for almost a lease is ended by the server, since others have to
 ///   wait for what it has locked (`idle_in_transaction_session_timeout`).
-/// - It is begun when the handler takes it.
+/// - It is begun when the handler takes it, which waits for a connection of the pool for a lease at most. So
+///   take no second connection of that pool meanwhile: handlers that hold one each wait for each other.
 pub struct IdempotentTx(Loan<Shared>);
 
 /// Why a handler has no [`IdempotentTx`], or no [`RecoveryPoints`](crate::RecoveryPoints). As a response it says that nothing was executed.
@@ -113,7 +114,9 @@ impl fmt::Display for NoTransaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unprotected => "the store could not be asked, so the request has no transaction",
-            Self::Unclaimed => "the request is not protected, so it has no transaction",
+            Self::Unclaimed => {
+                "the request has no key, or its route no layer, so it has no transaction"
+            }
             Self::NoDatabase => "the store of the layer has no transactions: use a PostgresStore",
             #[cfg(feature = "sqlx")]
             Self::NoSqlxPool => "the store has no pool of sqlx: give it one, PostgresStore::sqlx",
@@ -151,7 +154,7 @@ mod extract {
 
     use super::super::problem::Problems;
     use super::{IdempotentTx, NoTransaction, RunningClaim};
-    use crate::engine::{Rejection, Verdict};
+    use crate::engine::{Chain, Rejection, Verdict};
 
     impl<S: Sync> FromRequestParts<S> for IdempotentTx {
         type Rejection = NoTransaction;
@@ -164,7 +167,7 @@ mod extract {
 
     impl IntoResponse for NoTransaction {
         fn into_response(self) -> Response {
-            tracing::error!(error = %self, "the handler has no transaction");
+            tracing::error!(error = %Chain(&self), "the handler has no transaction");
             let rejection = match self {
                 Self::Unclaimed => Rejection::KeyMissing,
                 #[cfg(feature = "sqlx")]

@@ -122,7 +122,7 @@ impl Policy {
         buffer_time: Duration;
         /// What becomes of what a handler wrote in the transaction that it was lent when its answer
         /// is definitive and an error, a 4xx for the most part; the default is to undo it. The answer
-        /// is stored either way.
+        /// is stored either way. See [`store::Writes`](crate::store::Writes).
         refused_writes: Writes;
         /// How often a handler runs again, within its claim, because its transaction lost against
         /// others (a serialization failure or a deadlock); the default is never. What it does outside

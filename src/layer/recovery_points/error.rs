@@ -150,9 +150,9 @@ impl StdError for PhaseError {
 impl axum::response::IntoResponse for PhaseError {
     fn into_response(self) -> axum::response::Response {
         use crate::SerializationFailure;
-        use crate::engine::{Rejection, Verdict};
+        use crate::engine::{Chain, Rejection, Verdict};
 
-        tracing::error!(error = %self, "a phase has no result");
+        tracing::error!(error = %Chain(&self), "a phase has no result");
         let rejection = match &self.failure {
             PhaseFailure::ClaimLost | PhaseFailure::LostRace(_) | PhaseFailure::Unsettled => {
                 Rejection::unavailable()

@@ -90,7 +90,7 @@ impl PostgresStore {
     }
 
     /// The table of the records, which is `idempotency_records` otherwise. Its name may be preceded by
-    /// the name of a schema and a dot.
+    /// the name of a schema and a dot, and should be where roles or handlers change `search_path`.
     ///
     /// ```
     /// use tower_idempotency::store::PostgresStore;

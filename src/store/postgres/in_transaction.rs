@@ -61,6 +61,8 @@ impl PostgresStore {
     /// # let _ = consume;
     /// ```
     ///
+    /// A transaction of the re-exported pool, `deadpool_postgres::Transaction`, is passed as `&*tx`.
+    ///
     /// A lease counts only for a claim that is committed before it is completed; others see no other
     /// claim. If the answer to the commit is lost, the next delivery finds out what became of it.
     ///
