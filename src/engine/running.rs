@@ -103,10 +103,12 @@ impl Held {
     /// What becomes of it without a definitive outcome: what a handler did in a transaction that was
     /// never committed did not happen, so it runs again, whatever the policy says.
     pub(crate) fn guarantee(&self) -> Guarantee {
-        match &self.joint {
-            Some(joint) if joint.is_joined() => Guarantee::AtLeastOnce,
-            _ => self.terms.guarantee,
-        }
+        if self.is_joined() { Guarantee::Transactional } else { self.terms.guarantee }
+    }
+
+    /// Whether its handler has had a transaction.
+    pub(crate) fn is_joined(&self) -> bool {
+        self.joint.as_ref().is_some_and(|joint| joint.is_joined())
     }
 
     /// How long it has been running.

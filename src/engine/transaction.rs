@@ -18,7 +18,7 @@ impl Engine {
         conclusion: &Conclusion,
         ticket: &mut Ticket,
     ) -> Option<Settled> {
-        let ended = joint.end();
+        let ended = end(joint, held);
         let outcome = match (conclusion, &ended) {
             (_, Ended::Never) => return None,
             (Conclusion::Keep(outcome), _) => outcome,
@@ -28,7 +28,6 @@ impl Engine {
             }
         };
         let Ended::Here(transaction) = ended else {
-            tracing::error!(slot = %held.slot(), "the handler has kept its transaction or its recovery points, which end now");
             let failed = Rejection::HandlerFailed { retryable: true };
             return Some(self.fence(held, conclusion, (Effect::None, failed), ticket).await);
         };
@@ -39,6 +38,7 @@ impl Engine {
         let commit = transaction.commit(&held.claim, outcome, writes, self.store_timeout);
         match commit.await {
             Ok(()) => {
+                joint.transactions.tell(&held.slot());
                 announce(ticket.take(), held, conclusion);
                 Some(Settled::Answer)
             }
@@ -60,7 +60,7 @@ impl Engine {
     /// somebody keeps it, there is no other for the next run.
     pub(crate) async fn start_over(&self, held: &Held) {
         let Some(joint) = &held.joint else { return };
-        match joint.end() {
+        match end(joint, held) {
             Ended::Kept => {}
             ended => {
                 self.roll_back(ended).await;
@@ -111,6 +111,15 @@ impl Engine {
         let seen = self.look(held.slot()).await.and_then(|seen| seen.record);
         seen.is_some_and(|record| record.fence == held.claim.grant().fence)
     }
+}
+
+/// Ends the use of a transaction, and says so where somebody goes on.
+fn end(joint: &Joint, held: &Held) -> Ended {
+    let ended = joint.end();
+    if let Ended::Kept = ended {
+        tracing::error!(slot = %held.slot(), "the handler has kept its transaction or its recovery points, which end now");
+    }
+    ended
 }
 
 /// What a client is told whose operation has been rolled back.

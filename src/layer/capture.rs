@@ -15,6 +15,7 @@ use super::policy::Policy;
 use super::replay::is_empty;
 use super::transaction::SerializationFailure;
 use crate::engine::{Conclusion, Held};
+use crate::protocol::Ran;
 use crate::within::within;
 
 /// A handler's response: what to conclude from it, and what to send.
@@ -29,6 +30,8 @@ pub(super) enum Sorted<B> {
     Captured(Captured<B>),
     /// Nothing: the handler is to run again.
     Again,
+    /// Nothing: it says of a success that it may be none, and what was written is rolled back.
+    NoSuccess,
     /// Its body decides.
     Unread(Unread<B>),
 }
@@ -62,6 +65,12 @@ where
     }
     let verdict = policy.verdict_of(&response);
     if let Some(ran) = verdict.frees(held.guarantee()) {
+        if ran == Ran::Maybe && held.is_joined() && response.status().as_u16() < 400 {
+            tracing::error!(
+                "the answer is a success and ambiguous, so the transaction is rolled back"
+            );
+            return Sorted::NoSuccess;
+        }
         // Nothing of it will be stored, so it need not be read.
         let response = response.map(ResponseBody::original);
         return Sorted::Captured(Captured { conclusion: Conclusion::Free(ran), response });

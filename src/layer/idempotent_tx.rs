@@ -21,7 +21,10 @@ use crate::store::postgres::{Lender, Shared, lost_a_race};
 ///   [`Policy::refused_writes`](crate::Policy::refused_writes) says otherwise, and the outcome is stored
 ///   and committed.
 /// - An ambiguous answer, a panic, a lost connection, the end of the process: it is rolled back, and a
-///   retry runs as if nothing had happened, under every guarantee. An abandoned claim is taken over.
+///   retry runs as if nothing had happened, under every guarantee. An abandoned claim is taken over. A 2xx
+///   or 3xx that is declared [ambiguous](crate::Verdict::Ambiguous) is not sent, since it is no success any
+///   more: the client gets a 500 `handler-failed`. One that says of itself that nothing was
+///   [executed](crate::Verdict::NotExecuted) is.
 ///
 /// If another worker has the claim by then, it is rolled back too, and the client gets the other's
 /// answer. If the answer to the commit is lost, the client is told nothing before it is certain whether

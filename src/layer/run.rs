@@ -74,6 +74,7 @@ where
         let mut unread = match sort(response, held, &policy, &shared.marker) {
             Sorted::Captured(captured) => return Answered::Response(captured),
             Sorted::Again => return Answered::Again,
+            Sorted::NoSuccess => return Answered::Failed,
             Sorted::Unread(unread) => unread,
         };
         match unread.read(&policy).await {

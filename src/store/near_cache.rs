@@ -61,7 +61,7 @@ const EXPECTED_BYTES: usize = 2048;
 /// kept.
 pub struct NearCache<S> {
     store: S,
-    answers: Answers,
+    answers: Arc<Answers>,
     max_bytes: usize,
     max_age: Duration,
     clock: Arc<dyn Clock>,
@@ -93,14 +93,15 @@ impl<S: Store> NearCache<S> {
     pub fn with_clock(store: S, clock: impl Clock) -> Self {
         let max_bytes = 32 << 20;
         let max_age = Duration::from_secs(1);
-        Self { store, answers: answers(max_bytes), max_bytes, max_age, clock: Arc::new(clock) }
+        let answers = Arc::new(answers(max_bytes));
+        Self { store, answers, max_bytes, max_age, clock: Arc::new(clock) }
     }
 
     /// How many bytes the answers may take, with an estimate of their overhead; the default is
     /// 32 MiB. With 0, nothing is kept.
     #[must_use]
     pub fn max_bytes(mut self, bytes: usize) -> Self {
-        self.answers = answers(bytes);
+        self.answers = Arc::new(answers(bytes));
         self.max_bytes = bytes;
         self
     }
@@ -220,7 +221,9 @@ impl<S: Store> Store for NearCache<S> {
     }
 
     fn transactions(&self) -> Option<Transactions> {
-        self.store.transactions()
+        let answers = Arc::clone(&self.answers);
+        let forget = move |slot: &Slot| _ = answers.remove(slot);
+        self.store.transactions().map(|transactions| transactions.telling(forget))
     }
 }
 

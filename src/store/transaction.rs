@@ -5,23 +5,52 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Error;
-use crate::protocol::{Claim, Outcome};
+use crate::protocol::{Claim, Outcome, Slot};
 
 /// What a store has for handlers that write in one transaction with their outcome. What is in it is
 /// between the store and its extractors.
 #[derive(Clone)]
-pub struct Transactions(Arc<dyn Any + Send + Sync>);
+pub struct Transactions {
+    of_store: Arc<dyn Any + Send + Sync>,
+    /// Those who are told what was committed.
+    told: Vec<Arc<Tell>>,
+}
+
+type Tell = dyn Fn(&Slot) + Send + Sync;
 
 impl Transactions {
     #[cfg(feature = "postgres")]
     pub(crate) fn new(of_store: impl Any + Send + Sync) -> Self {
-        Self(Arc::new(of_store))
+        Self { of_store: Arc::new(of_store), told: Vec::new() }
     }
 
     /// What the store put in, if it is a store of that kind.
     #[cfg(feature = "postgres")]
     pub(crate) fn of<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        Arc::clone(&self.0).downcast().ok()
+        Arc::clone(&self.of_store).downcast().ok()
+    }
+
+    /// The same, and whenever an outcome has been committed in one, this is told its slot: for a store
+    /// around another one that remembers what is in a slot, since such an outcome does not pass through
+    /// [`Store::complete`](super::Store::complete).
+    ///
+    /// ```
+    /// use tower_idempotency::store::{Store, Transactions};
+    ///
+    /// fn transactions(inner: &impl Store) -> Option<Transactions> {
+    ///     let log = |slot: &_| println!("{slot}: an outcome was committed");
+    ///     inner.transactions().map(|transactions| transactions.telling(log))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn telling(mut self, tell: impl Fn(&Slot) + Send + Sync + 'static) -> Self {
+        self.told.push(Arc::new(tell));
+        self
+    }
+
+    /// An outcome has been committed.
+    pub(crate) fn tell(&self, slot: &Slot) {
+        self.told.iter().for_each(|tell| tell(slot));
     }
 }
 

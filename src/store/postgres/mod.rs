@@ -44,6 +44,11 @@
 //! storing its outcome. A lost connection is replaced when it is needed; a call that met a dead one
 //! is sent once more, which the nonce makes harmless.
 //!
+//! On those of your pool, handlers' transactions run, and up to two statements stay prepared in its cache.
+//! If you discard what is prepared when a connection comes back (`DISCARD ALL`), nothing is prepared there
+//! any more after the first request that fails of it. One that comes back in the middle of a transaction
+//! of yours is closed.
+//!
 //! # Waiting
 //! [`watch`](Store::watch) marks the record, and what ends a marked claim sends a `NOTIFY`. That locks
 //! the whole database while its transaction commits, so who is not waited for sends none. One

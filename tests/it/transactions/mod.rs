@@ -2,6 +2,8 @@
 //! all: on a real PostgreSQL.
 
 mod adopted;
+#[cfg(feature = "near-cache")]
+mod cached;
 mod commits;
 mod leaks;
 mod outcomes;

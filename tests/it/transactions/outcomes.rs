@@ -1,8 +1,9 @@
 use std::time::Duration;
 
+use axum::Extension;
 use axum::http::StatusCode;
 use tower_idempotency::store::Writes;
-use tower_idempotency::{Guarantee, Policy};
+use tower_idempotency::{Guarantee, Policy, Verdict};
 
 use super::{Shop, a_key, short};
 use crate::support::app::App;
@@ -119,6 +120,29 @@ async fn an_answer_that_says_nothing_was_executed_rolls_back() {
     let app = shop.serve(Policy::new(), async |_, _tx| StatusCode::TOO_MANY_REQUESTS).await;
     assert_eq!(app.send(&ask).await.status, 429);
     assert_eq!((shop.rows(&key), shop.phases()), (0, vec![RELEASED]));
+}
+
+#[tokio::test]
+async fn a_success_that_may_be_none_is_rolled_back_and_nobody_is_told_of_a_success() {
+    for guarantee in [Guarantee::AtMostOnce, Guarantee::AtLeastOnce, Guarantee::Transactional] {
+        for status in [StatusCode::OK, StatusCode::SEE_OTHER] {
+            let (shop, (key, ask)) = (Shop::open(), a_key());
+            let policy = Policy::new().guarantee(guarantee);
+            let app = shop
+                .serve(policy, move |run, _tx| async move {
+                    let verdict = match run.number {
+                        1 => Verdict::Ambiguous,
+                        _ => Verdict::Definitive,
+                    };
+                    (status, Extension(verdict))
+                })
+                .await;
+            app.send(&ask).await.is_refused(500, "handler-failed");
+            assert_eq!((shop.rows(&key), shop.phases()), (0, vec![RELEASED]));
+            assert_eq!(app.send(&ask).await.status, status.as_u16());
+            assert_eq!(shop.rows(&key), 1);
+        }
+    }
 }
 
 #[tokio::test]
