@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 const NOBODY: u32 = 65534;
 
 const MISSING: &str = "there is no PostgreSQL to start: install it (apt install postgresql, dnf install \
-    postgresql-server, brew install postgresql), or give the address of yours: --database postgres://…";
+    postgresql-server, brew install postgresql), or give the address of a database of yours (--help)";
 
 pub(crate) struct PrivatePostgres {
     server: Child,

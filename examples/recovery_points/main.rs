@@ -2,10 +2,16 @@
 //! again, and repeat the request: it goes on where it was.
 //!
 //! ```text
+//! cargo run --features postgres --example recovery_points -- --trial
 //! cargo run --features postgres --example recovery_points -- postgres://localhost/postgres
 //! ```
 //!
 //! It prints a line to paste. The carrier takes five seconds, so that there is time to kill the shop.
+//! `--trial` does all that by itself, with a PostgreSQL of its own, and shows what happens.
+
+#[path = "../postgres_transaction/private.rs"]
+mod private;
+mod trial;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -16,7 +22,7 @@ use axum::extract::{Path, State};
 use axum::routing::post;
 use axum::{Router, serve};
 use bytes::Bytes;
-use clap::Parser;
+use clap::{ArgGroup, Parser};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
@@ -28,11 +34,18 @@ use tower_idempotency::{
     IdempotencyLayer, PhaseError, Policy, PostgresStore, RecoveryPoints, Tenant,
 };
 
+use crate::private::PrivatePostgres;
+
 #[derive(Parser)]
-#[command(name = "recovery_points")]
+#[command(name = "recovery_points", group(ArgGroup::new("where").required(true)))]
 struct Options {
     /// The database of the shop, in which it makes two tables.
-    database: String,
+    #[arg(group = "where")]
+    database: Option<String>,
+
+    /// Start a private PostgreSQL, kill a shop and show how another goes on, and end.
+    #[arg(long, group = "where")]
+    trial: bool,
 
     /// Where to listen.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
@@ -91,10 +104,18 @@ async fn partner(Path(service): Path<String>, headers: HeaderMap) -> String {
     format!("{service} done")
 }
 
+fn open(database: &str) -> Result<Pool, Box<dyn Error>> {
+    Ok(Pool::builder(Manager::new(database.parse()?, NoTls)).build()?)
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
-    let pool = Pool::builder(Manager::new(options.database.parse()?, NoTls)).build()?;
+    let Some(database) = options.database else {
+        let postgres = PrivatePostgres::start()?;
+        return trial::run(&postgres.url()).await;
+    };
+    let pool = open(&database)?;
     let store = PostgresStore::new(pool.clone());
     store.migrate().await?;
     let table = "CREATE TABLE IF NOT EXISTS shop_orders (id bigserial, item text, hold text)";
