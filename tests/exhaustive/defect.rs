@@ -63,6 +63,8 @@ pub enum Defect {
     MarkedResolved,
     /// An answer goes out before it is certain what became of the commit.
     AnswerBeforeFence,
+    /// A claim is given back while a copy of its `begin` may arrive.
+    ReleaseTooSoon,
     /// The attempt number of the record that is taken over is not looked at.
     NumberForgotten,
 }

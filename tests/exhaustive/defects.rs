@@ -57,6 +57,7 @@ defects! {
     work_that_ends_with_its_client_leaves_a_claim:
         AT_MOST_ONCE.with(Fault::HangUp), DropAbandons => "I19", 3;
     a_purge_that_does_not_look_again: AT_MOST_ONCE.with(Fault::Expiry), PurgeUnexpired => "I15", 3;
+    a_release_too_soon_leaves_a_claim: AT_MOST_ONCE.release(), ReleaseTooSoon => "I19", 17;
     a_blind_commit_leaves_two_rows: AT_MOST_ONCE.in_transactions(), BlindCommit => "I7", 16;
     a_row_that_is_committed_first_has_no_record: AT_MOST_ONCE.in_transactions(), RowFirst => "I7", 7;
     an_unfenced_take_over_lets_a_stale_worker_commit:

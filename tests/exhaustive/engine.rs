@@ -60,7 +60,8 @@ pub fn steps(world: &World, state: &State, by: usize, out: &mut Vec<Step>) {
             push(Action::Repeat(by), &|item| item.completes = true);
         }
         Stage::Freeing { .. } | Stage::Fencing { .. }
-            if !item.releases && (item.late || !item.lost) =>
+            if !item.releases
+                && (item.late || !item.lost || variant.has(Defect::ReleaseTooSoon)) =>
         {
             push(Action::Release(by), &|item| item.releases = true);
         }

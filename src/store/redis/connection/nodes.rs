@@ -13,7 +13,9 @@ use crate::store::redis::scripts::moment;
 use crate::store::watch::board::Board;
 
 /// How often the client library sends a call again when a node redirects it, is not ready or cannot
-/// be reached, and for how long it waits in between, in milliseconds. Calls have a second or so.
+/// be reached, and for how long it waits in between, in milliseconds. Calls have a second or so. With
+/// none there would be no copies that nobody knows of; but the library counts redirections among
+/// them, and a slot that is moving was refused (`redis_store::cluster::a_slot_that_moves_is_followed`).
 const REPEATS: u32 = 4;
 const FIRST_WAIT: u64 = 10;
 const LONGEST_WAIT: u64 = 100;
