@@ -60,8 +60,15 @@ impl Picture {
         let mut loads: Vec<usize> = measures.iter().map(|measure| measure.connections).collect();
         loads.sort_unstable();
         loads.dedup();
-        let lines =
-            Rivalry::ALL.map(|rivalry| (rivalry, self.line(rivalry, keys, &loads, measures)));
+        // PostgreSQL would press all others to the floor.
+        let drawn = |rivalry: &Rivalry| {
+            !matches!(rivalry.store, StoreKind::Postgres | StoreKind::PostgresRow)
+        };
+        let lines: Vec<_> = Rivalry::ALL
+            .into_iter()
+            .filter(drawn)
+            .map(|rivalry| (rivalry, self.line(rivalry, keys, &loads, measures)))
+            .collect();
         let top = lines.iter().flat_map(|(_, line)| line).map(|point| point.1).fold(0.0, f64::max);
         let (first, last) = (loads.first().copied(), loads.last().copied());
         let [first, last] = [first, last].map(|load| load.unwrap_or(1) as f64);
@@ -127,6 +134,7 @@ fn style(rivalry: Rivalry) -> ShapeStyle {
         StoreKind::Memory => (1.0, 2),
         StoreKind::Redis => (0.7, 3),
         StoreKind::Valkey => (0.4, 3),
+        StoreKind::Postgres | StoreKind::PostgresRow => (0.4, 1),
     };
     color.mix(strength).stroke_width(width)
 }
