@@ -105,9 +105,12 @@ impl Load {
     ) -> Result<Outcome, Refusal> {
         let clients = self.connected(connections).await?;
         let since = SystemClock.monotonic();
+        let begun = Cell::new(0);
         let due = async || {
             let now = SystemClock.monotonic();
-            (now - since < time).then_some(now)
+            // Each asks at least once, however short the time.
+            let first = begun.replace(begun.get() + 1) < connections;
+            (first || now - since < time).then_some(now)
         };
         self.ask_when_due(keys, clients, due).await
     }
