@@ -7,13 +7,22 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// How long all threads of this process have run, by the statistics of the scheduler.
 pub(crate) fn time(process: u32) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("the process runs");
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten();
     let time = |task: &fs::DirEntry| {
         let statistics = fs::read_to_string(task.path().join("schedstat")).ok()?;
         statistics.split(' ').next()?.parse().ok().map(Duration::from_nanos)
     };
     // A thread that has just ended has no statistics any more.
     tasks.flatten().filter_map(|task| time(&task)).sum()
+}
+
+/// The same of a process and those that it has started and that still run.
+pub(crate) fn time_of_family(process: u32) -> Duration {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
+    let children = children.expect("the process runs");
+    let children = children.split_whitespace().map(|child| child.parse().expect("a process id"));
+    // One that has just ended has no threads any more.
+    children.map(time).sum::<Duration>() + time(process)
 }
 
 /// Runs this thread, and what it starts meanwhile, on one processor: the first one for who is measured,

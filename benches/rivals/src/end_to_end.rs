@@ -9,7 +9,7 @@ use crate::client::Question;
 use crate::cpu::{self, Place};
 use crate::load::{Keys, Load};
 use crate::measure::{Measure, Plan};
-use crate::servers::Server;
+use crate::servers::{Server, Store};
 use crate::subject::{Library, Rivalry};
 use crate::{EndToEnd, plots, report};
 
@@ -62,15 +62,21 @@ pub(crate) fn rounds(options: &EndToEnd, bodies: &[usize], connections: &[usize]
     results
 }
 
+/// A question with a body of so many bytes.
+pub(crate) fn question(bytes: usize) -> Question {
+    match bytes {
+        SMALL => Question::post("/payments", overhead::workload::QUESTION.as_bytes()),
+        _ => Question::post("/mirror", &vec![b'x'; bytes]),
+    }
+}
+
 impl Results {
     /// Starts a server and measures it with all these numbers of connections.
     fn of(&mut self, plan: Plan, connections: &[usize]) {
         let Plan { rivalry, bytes, .. } = plan;
-        let server = Server::start(rivalry);
-        let question = match bytes {
-            SMALL => Question::post("/payments", overhead::workload::QUESTION.as_bytes()),
-            _ => Question::post("/mirror", &vec![b'x'; bytes]),
-        };
+        let store = Store::start(rivalry.store);
+        let server = Server::start(rivalry, store.as_ref(), &[]);
+        let question = question(bytes);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let work = async {
             check(rivalry.library, server.address, &question, 1).await?;
@@ -79,7 +85,7 @@ impl Results {
             let load = Load::prepare(server.address, question, 2, stored as u64, marks).await?;
             for &connections in connections {
                 for keys in Keys::BOTH {
-                    match plan.measure(&server, &load, keys, connections).await {
+                    match plan.measure((&server, store.as_ref()), &load, keys, connections).await {
                         Ok(measure) => self.measures.push(measure),
                         Err(why) => self.lack(Unmeasured { rivalry, bytes, keys: Some(keys), why }),
                     }

@@ -4,12 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join_all, try_join, try_join_all};
 use hdrhistogram::Histogram;
 use tower_idempotency::clock::{Clock as _, SystemClock};
 
 use crate::check::{Refusal, refusal};
 use crate::client::{Client, Question};
+use crate::pace::Pace;
 
 /// Which keys are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +96,7 @@ impl Load {
         clients.map_err(refusal)
     }
 
-    /// Runs so many connections for so long.
+    /// Runs so many connections for so long, each of which asks one question after the other.
     pub(crate) async fn run(
         &self,
         keys: Keys,
@@ -103,6 +104,40 @@ impl Load {
         time: Duration,
     ) -> Result<Outcome, Refusal> {
         let clients = self.connected(connections).await?;
+        let since = SystemClock.monotonic();
+        let begun = Cell::new(0);
+        let due = async || {
+            let now = SystemClock.monotonic();
+            // Each asks at least once, however short the time.
+            let first = begun.replace(begun.get() + 1) < connections;
+            (first || now - since < time).then_some(now)
+        };
+        self.ask_when_due(keys, clients, due).await
+    }
+
+    /// Runs so many requests a second for so long, over so many connections. Their latency counts from
+    /// when they are due, even where no connection is free then.
+    pub(crate) async fn run_at(
+        &self,
+        per_second: f64,
+        keys: Keys,
+        connections: usize,
+        time: Duration,
+    ) -> Result<Outcome, Refusal> {
+        let clients = self.connected(connections).await?;
+        let pace = Pace::new(per_second, time).map_err(refusal)?;
+        let pacing = async { pace.run(connections).await.map_err(refusal) };
+        let asking = self.ask_when_due(keys, clients, async || pace.next().await);
+        Ok(try_join(asking, pacing).await?.0)
+    }
+
+    /// Has each connection ask whenever a question is due, until none is any more.
+    async fn ask_when_due(
+        &self,
+        keys: Keys,
+        clients: Vec<Client>,
+        due: impl AsyncFn() -> Option<Duration>,
+    ) -> Result<Outcome, Refusal> {
         let latencies = Histogram::new(3).expect("three digits are possible");
         let latencies = RefCell::new(latencies);
         let since = SystemClock.monotonic();
@@ -110,20 +145,17 @@ impl Load {
         let work = clients.into_iter().map(|client| async {
             let mut client = client;
             let mut question = self.question.clone();
-            loop {
+            while let Some(due) = due().await {
                 let number = match keys {
                     Keys::Fresh => self.fresh(),
                     Keys::Replay => self.first + replays.replace(replays.get() + 1) % self.stored,
                 };
-                let sent = SystemClock.monotonic();
                 self.ask(&mut client, &mut question, number, keys).await?;
-                let received = SystemClock.monotonic();
-                let latency = u64::try_from((received - sent).as_nanos()).unwrap_or(u64::MAX);
+                let latency = SystemClock.monotonic().saturating_sub(due);
+                let latency = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
                 latencies.borrow_mut().record(latency).expect("it grows as needed");
-                if received - since >= time {
-                    return Ok::<_, Refusal>(());
-                }
             }
+            Ok::<_, Refusal>(())
         });
         try_join_all(work).await?;
         let elapsed = SystemClock.monotonic() - since;

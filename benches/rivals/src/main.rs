@@ -6,14 +6,20 @@ mod check;
 mod client;
 mod cpu;
 mod end_to_end;
+mod fixed_rate;
 mod herd;
 mod in_process;
 mod live_keys;
 mod load;
 mod machine;
 mod measure;
+mod pace;
 mod plots;
+#[allow(dead_code, reason = "the tests need all of it")]
+#[path = "../../../tests/it/support/postgres_programs.rs"]
+mod postgres_programs;
 mod report;
+mod rows;
 mod scaling;
 mod serve;
 mod servers;
@@ -33,6 +39,8 @@ enum Command {
     EndToEnd(EndToEnd),
     /// The same with larger bodies.
     Bodies(EndToEnd),
+    /// Latencies at a rate that all can keep.
+    FixedRate(EndToEnd),
     /// Many requests for one key at once.
     Herd(Output),
     /// The memory store with one thread and with two.
@@ -87,6 +95,7 @@ fn main() {
         Command::InProcess(output) => in_process::compare(&output.into),
         Command::EndToEnd(options) => end_to_end::measure(&options),
         Command::Bodies(options) => bodies::measure(&options),
+        Command::FixedRate(options) => fixed_rate::measure(&options),
         Command::Herd(output) => herd::measure(&output.into),
         Command::Scaling(output) => scaling::measure(&output.into),
         Command::LiveKeys(options) => live_keys::measure(options.keys, &options.output.into),
@@ -97,6 +106,7 @@ fn main() {
             herd::measure(into);
             bodies::measure(&options);
             end_to_end::measure(&options);
+            fixed_rate::measure(&options);
         }
         Command::Serve(serve) => serve.run(),
         Command::Run { library, workload, requests } => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::check::Refusal;
 use crate::load::{Keys, Load};
-use crate::servers::Server;
+use crate::servers::{Server, Store};
 use crate::subject::Rivalry;
 
 /// What was measured in one round.
@@ -41,17 +41,18 @@ impl Plan {
     /// Warms the server up, then measures it.
     pub(crate) async fn measure(
         self,
-        server: &Server,
+        (server, store): (&Server, Option<&Store>),
         load: &Load,
         keys: Keys,
         connections: usize,
     ) -> Result<Measure, Refusal> {
         load.run(keys, connections, Duration::from_secs_f64(self.seconds / 5.0)).await?;
-        let before = server.cpu();
+        let cpu = || [server.cpu(), store.map_or(Duration::ZERO, Store::cpu)];
+        let before = cpu();
         let outcome = load.run(keys, connections, Duration::from_secs_f64(self.seconds)).await?;
-        let after = server.cpu();
+        let after = cpu();
         let seconds = outcome.elapsed.as_secs_f64();
-        let spent = [0, 1].map(|which| (after[which] - before[which]).as_secs_f64());
+        let spent = [0, 1].map(|which| after[which].saturating_sub(before[which]).as_secs_f64());
         let [server_us, store_us] = spent.map(|spent| 1e6 * spent / outcome.requests as f64);
         let at = |quantile| outcome.latencies.value_at_quantile(quantile) as f64 / 1e6;
         Ok(Measure {

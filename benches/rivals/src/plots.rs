@@ -9,6 +9,7 @@ use plotters::prelude::*;
 
 use crate::end_to_end::SMALL;
 use crate::load::Keys;
+use crate::machine::description;
 use crate::measure::Measure;
 use crate::report::Group;
 use crate::subject::{Library, Rivalry, StoreKind};
@@ -40,11 +41,15 @@ pub(crate) fn draw(into: &Path, measures: &[Measure]) {
 }
 
 impl Picture {
-    /// Fresh requests on the left, replays on the right, by the number of connections.
+    /// Fresh requests on the left, replays on the right, by the number of connections; below, where and of
+    /// what that was measured.
     fn draw(&self, file: &Path, measures: &[Measure]) -> Result<(), Box<dyn Error>> {
-        let whole = SVGBackend::new(file, (1200, 480)).into_drawing_area();
+        let whole = SVGBackend::new(file, (1200, 500)).into_drawing_area();
         whole.fill(&WHITE)?;
-        for (half, keys) in whole.split_evenly((1, 2)).iter().zip(Keys::BOTH) {
+        let (halves, foot) = whole.split_vertically(480);
+        let small = TextStyle::from(("sans-serif", 12).into_font());
+        foot.draw_text(description().trim_end(), &small, (10, 2))?;
+        for (half, keys) in halves.split_evenly((1, 2)).iter().zip(Keys::BOTH) {
             self.draw_half(half, keys, measures)?;
         }
         whole.present()?;
@@ -60,8 +65,15 @@ impl Picture {
         let mut loads: Vec<usize> = measures.iter().map(|measure| measure.connections).collect();
         loads.sort_unstable();
         loads.dedup();
-        let lines =
-            Rivalry::ALL.map(|rivalry| (rivalry, self.line(rivalry, keys, &loads, measures)));
+        // PostgreSQL would press all others to the floor.
+        let drawn = |rivalry: &Rivalry| {
+            !matches!(rivalry.store, StoreKind::Postgres | StoreKind::PostgresRow)
+        };
+        let lines: Vec<_> = Rivalry::ALL
+            .into_iter()
+            .filter(drawn)
+            .map(|rivalry| (rivalry, self.line(rivalry, keys, &loads, measures)))
+            .collect();
         let top = lines.iter().flat_map(|(_, line)| line).map(|point| point.1).fold(0.0, f64::max);
         let (first, last) = (loads.first().copied(), loads.last().copied());
         let [first, last] = [first, last].map(|load| load.unwrap_or(1) as f64);
@@ -127,6 +139,7 @@ fn style(rivalry: Rivalry) -> ShapeStyle {
         StoreKind::Memory => (1.0, 2),
         StoreKind::Redis => (0.7, 3),
         StoreKind::Valkey => (0.4, 3),
+        StoreKind::Postgres | StoreKind::PostgresRow => (0.4, 1),
     };
     color.mix(strength).stroke_width(width)
 }

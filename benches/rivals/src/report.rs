@@ -86,7 +86,7 @@ impl<'a> Group<'a> {
         Some(format!(
             "| {rivalry} | {} | {} | {} | {} | {} | {:.0}{} | {:.2} | {:.2} | {busy:.2} |\n",
             cell(self.spread(rivalry, server)),
-            cell(self.ratio(Rivalry::BARE, rivalry, server)),
+            cell(self.ratio(rivalry.bare(), rivalry, server)),
             cell(beside_ours(server)),
             stored(self.spread(rivalry, store)),
             stored(beside_ours(store)),
@@ -105,7 +105,7 @@ fn cell(spread: Option<Spread>) -> String {
 const LEGEND: &str = "\
 Medians (and quartiles) over the rounds; ratios are of one round. `server µs` and `store µs` are \
 microseconds on a processor for each request, by the scheduler's statistics. `cap` is the bare \
-server's over this one's. `beside ours` is this one's over that of tower-idempotency on the same store. \
+server's over this one's, with postgres-row that of the bare one which writes the same row. `beside ours` is this one's over that of tower-idempotency on the same store. \
 One server thread on one processor; the load generator and the store on another. A throughput with * \
 is not the server's limit: it used less than 0.9 of its processor. Latencies are milliseconds in a \
 closed loop, which hides queueing. Before a server is measured, a request and its retry are checked: \

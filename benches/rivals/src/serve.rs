@@ -3,33 +3,38 @@
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header::CONTENT_TYPE;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::serve::ListenerExt as _;
 use bytes::Bytes;
 use clap::Args;
 use overhead::workload::ANSWER;
 use tokio::net::TcpListener;
 
-use crate::subject::Library;
+use crate::subject::{Library, StoreKind};
+use crate::{herd, rows};
 
 #[derive(Args)]
 pub(crate) struct Serve {
     library: Library,
-    /// The store; without it, memory.
+    #[arg(long, default_value = "memory")]
+    store: StoreKind,
+    /// Where the store is, unless in memory.
     #[arg(long)]
-    redis: Option<String>,
+    address: Option<String>,
+    /// Have others with the same key wait.
+    #[arg(long)]
+    wait: bool,
 }
 
 impl Serve {
     pub(crate) fn run(self) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime").block_on(async {
-            let router = self.library.protect(router(), self.redis.as_deref()).await;
+            let router = self.router().await;
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
             let mut stdout = std::io::stdout();
             let address = listener.local_addr().expect("a bound socket");
@@ -41,38 +46,62 @@ impl Serve {
             axum::serve(listener, router).await.expect("it serves until it is killed");
         });
     }
+
+    async fn router(&self) -> Router {
+        let runs = Runs::default();
+        match (self.store, self.address.as_deref()) {
+            (StoreKind::Postgres, Some(url)) => {
+                let layer = rows::layer(&rows::pool(url).await).await;
+                handlers(&runs, pay(runs.clone())).layer(layer)
+            }
+            (StoreKind::PostgresRow, Some(url)) => {
+                let pool = rows::pool(url).await;
+                if self.library == Library::Bare {
+                    return handlers(&runs, rows::alone(pool, runs.clone()));
+                }
+                handlers(&runs, rows::with_answer(runs.clone())).layer(rows::layer(&pool).await)
+            }
+            (StoreKind::Redis, Some(url)) if self.wait => {
+                handlers(&runs, pay(runs.clone())).layer(herd::layer(url))
+            }
+            (_, url) => self.library.protect(handlers(&runs, pay(runs.clone())), url).await,
+        }
+    }
 }
 
-/// The handlers, which count how often they run.
-fn router() -> Router {
-    let runs = Arc::new(AtomicU64::new(0));
-    let count = {
-        let runs = Arc::clone(&runs);
-        move || _ = runs.fetch_add(1, Ordering::Relaxed)
-    };
-    let pay = {
-        let count = count.clone();
-        async move |_: Bytes| {
-            count();
-            ([(CONTENT_TYPE, "application/json")], ANSWER)
-        }
-    };
-    let mirror = {
-        let count = count.clone();
-        async move |body: Bytes| {
-            count();
-            body
-        }
+/// How often handlers have run.
+#[derive(Clone, Default)]
+pub(crate) struct Runs(Arc<AtomicU64>);
+
+impl Runs {
+    pub(crate) fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn pay(runs: Runs) -> MethodRouter {
+    post(async move |_: Bytes| {
+        runs.count();
+        ([(CONTENT_TYPE, "application/json")], ANSWER)
+    })
+}
+
+/// The handlers, which count how often they run; of `/payments` there are several.
+fn handlers(runs: &Runs, payments: MethodRouter) -> Router {
+    let [mirrors, slows, told] = [(); 3].map(|()| runs.clone());
+    let mirror = async move |body: Bytes| {
+        mirrors.count();
+        body
     };
     let slow = async move |_: Bytes| {
-        count();
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        slows.count();
+        tokio::time::sleep(herd::WORK).await;
         ([(CONTENT_TYPE, "application/json")], ANSWER)
     };
     Router::new()
-        .route("/payments", post(pay))
+        .route("/payments", payments)
         .route("/mirror", post(mirror))
         .route("/slow", post(slow))
-        .route("/runs", get(async move || runs.load(Ordering::Relaxed).to_string()))
+        .route("/runs", get(async move || told.0.load(Ordering::Relaxed).to_string()))
         .layer(DefaultBodyLimit::disable())
 }

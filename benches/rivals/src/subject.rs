@@ -51,7 +51,7 @@ impl Library {
         }
     }
 
-    /// The router behind this library's layer, on the store at this address or in memory.
+    /// The router behind this library's layer, on a store like Redis at this address or in memory.
     pub(crate) async fn protect(self, router: Router, redis: Option<&str>) -> Router {
         match (self, redis) {
             (Self::Bare, _) => router,
@@ -102,11 +102,22 @@ fn in_sessions<S: SessionStore>(router: Router, store: S) -> Router {
 }
 
 /// Where records are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StoreKind {
     Memory,
     Redis,
     Valkey,
+    Postgres,
+    /// The same, and the handler writes a row: in the transaction of its answer, where there is a
+    /// layer.
+    PostgresRow,
+}
+
+impl StoreKind {
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value().expect("no store is hidden");
+        value.get_name().to_owned()
+    }
 }
 
 /// A library on a store.
@@ -120,7 +131,7 @@ impl Rivalry {
     pub(crate) const BARE: Self = on(Library::Bare, StoreKind::Memory);
 
     /// `axum-idempotent` needs a command that Redis has since 7.4 only, and Valkey since 9.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::BARE,
         on(Library::TowerIdempotency, StoreKind::Memory),
         on(Library::Idempotent, StoreKind::Memory),
@@ -130,7 +141,18 @@ impl Rivalry {
         on(Library::TowerIdempotency, StoreKind::Valkey),
         on(Library::Idempotent, StoreKind::Valkey),
         on(Library::AxumIdempotent, StoreKind::Valkey),
+        on(Library::TowerIdempotency, StoreKind::Postgres),
+        on(Library::Bare, StoreKind::PostgresRow),
+        on(Library::TowerIdempotency, StoreKind::PostgresRow),
     ];
+
+    /// The server without a layer that does the same otherwise.
+    pub(crate) fn bare(self) -> Self {
+        match self.store {
+            StoreKind::PostgresRow => on(Library::Bare, self.store),
+            _ => Self::BARE,
+        }
+    }
 }
 
 const fn on(library: Library, store: StoreKind) -> Rivalry {
@@ -139,13 +161,8 @@ const fn on(library: Library, store: StoreKind) -> Rivalry {
 
 impl Display for Rivalry {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let store = match self.store {
-            _ if self.library == Library::Bare => return f.write_str(&self.library.name()),
-            StoreKind::Memory => "memory",
-            StoreKind::Redis => "redis",
-            StoreKind::Valkey => "valkey",
-        };
-        write!(f, "{}/{store}", self.library.name())
+        let (library, store) = (self.library.name(), self.store.name());
+        if *self == Self::BARE { f.write_str(&library) } else { write!(f, "{library}/{store}") }
     }
 }
 
