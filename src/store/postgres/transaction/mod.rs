@@ -16,7 +16,7 @@ use futures_util::future::{join, join3};
 #[cfg(feature = "sqlx")]
 pub(crate) use self::sqlx::Shared as SharedSqlx;
 pub(super) use self::texts::{BY_THE_INDEX, begin_text};
-use self::texts::{SAVEPOINT, join_text};
+use self::texts::{COMMIT_TYPES, JOIN_TYPES, SAVEPOINT, join_text};
 use super::PostgresStore;
 use super::call::TRIES;
 use super::connection::Source;
@@ -58,10 +58,6 @@ pub(crate) enum NotBegun {
     NoPool,
     Failed(Error),
 }
-
-/// The types of the arguments of what marks a record, and of what stores an outcome.
-const JOIN_TYPES: [Type; 3] = [Type::BYTEA, Type::BYTEA, Type::INT8];
-const COMMIT_TYPES: [Type; 5] = [Type::BYTEA, Type::BYTEA, Type::INT8, Type::BYTEA, Type::INT8];
 
 impl PostgresStore {
     pub(super) fn lender(&self) -> Transactions {

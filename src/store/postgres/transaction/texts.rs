@@ -1,12 +1,18 @@
 //! What is said at the beginning and at the end of a handler's transaction.
 
 use deadpool_postgres::tokio_postgres::IsolationLevel;
+use deadpool_postgres::tokio_postgres::types::Type;
 
 use crate::protocol::Claim;
 use crate::store::postgres::connect::Settings;
 
 /// Where a transaction goes back to if its handler has refused the request.
 pub(super) const SAVEPOINT: &str = "SAVEPOINT tower_idempotency";
+
+/// The types of the arguments of what marks a record, and of what stores an outcome.
+pub(super) const JOIN_TYPES: [Type; 3] = [Type::BYTEA, Type::BYTEA, Type::INT8];
+pub(super) const COMMIT_TYPES: [Type; 5] =
+    [Type::BYTEA, Type::BYTEA, Type::INT8, Type::BYTEA, Type::INT8];
 
 /// What begins a handler's transaction. Others have to wait for what it has locked, so the server
 /// ends it if its worker stands still for a lease, and looks whether there is still one while a
