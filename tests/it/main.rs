@@ -1,6 +1,7 @@
 //! All integration tests, in one binary.
 
 #![allow(unreachable_pub, reason = "nothing outside reaches into a test binary")]
+#![allow(clippy::duplicate_mod, reason = "some run on two versions of a server")]
 
 mod apply;
 mod codec;
@@ -17,5 +18,9 @@ mod support;
 mod texts;
 mod topology;
 mod transactions;
+#[path = "transactions/mod.rs"]
+mod transactions_on_18;
 mod transactions_sqlx;
+#[path = "transactions_sqlx/mod.rs"]
+mod transactions_sqlx_on_18;
 mod values;

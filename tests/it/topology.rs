@@ -1,11 +1,15 @@
 //! The servers that the tests start do what the tests take for granted.
 
+use std::net::TcpStream;
+
 use redis::cluster::ClusterClient;
 use redis::sentinel::{SentinelClient, SentinelServerType};
 use redis::{PushKind, Value};
 
 use crate::support::cluster::{self, RedisCluster};
 use crate::support::launch::Kind;
+use crate::support::postgres::{PostgresServer, Version};
+use crate::support::process::Process;
 use crate::support::redis::{RedisServer, shared_valkey};
 use crate::support::resp::Message;
 use crate::support::sentinel::SentinelTrio;
@@ -173,6 +177,19 @@ async fn what_valkey_pushes_is_not_taken_for_a_reply() {
     assert!(kinds.contains(&PushKind::Invalidate), "{kinds:?}");
     assert_eq!(wire.commands_by_connection(), [["CLIENT", "GET", "GET"]]);
     assert_eq!(wire.replies(), 3);
+}
+
+#[tokio::test]
+async fn frozen_servers_end_with_the_test_process_too() {
+    let mut server = Process::start("memory", &[]);
+    server.pause();
+    server.is_orphaned();
+    assert!(!server.ended().await.success());
+
+    let mut postgres = PostgresServer::start(Version::Packaged, &[]);
+    postgres.pause();
+    postgres.is_orphaned();
+    assert!(TcpStream::connect(postgres.address()).is_err());
 }
 
 #[test]

@@ -124,6 +124,12 @@ impl PostgresStore {
     /// Nothing is prepared then and no session is set up: every call carries its statement and a
     /// transaction of its own around it, still in one round trip. The server plans each statement
     /// anew. [Listening](Self::listening) needs an address that leads past the pooler.
+    ///
+    /// Handlers' transactions pass it as well, as long as nothing is prepared under a name in them:
+    /// `query_typed` and `execute_typed` of `tokio_postgres` prepare nothing, nor do queries of `sqlx`
+    /// with `persistent(false)`, whose connections PgBouncer takes only with `extra_float_digits(None)`.
+    /// A transaction keeps one of the pooler's connections until it ends, and claims, renewals and
+    /// answers need one too, so the pooler must have more than your handlers hold at once.
     #[must_use]
     pub fn behind_pooler(self) -> Self {
         let settings = Settings { pooler: true, ..self.source.settings.clone() };

@@ -3,7 +3,7 @@
 use tower_idempotency::store::RedisStore;
 use tower_idempotency::store::redis::Durability;
 
-use super::load::Load;
+use super::load::{Load, with_and_without_waiting};
 use crate::support::cluster::RedisCluster;
 use crate::support::launch::Kind;
 
@@ -11,11 +11,9 @@ fn store(cluster: &RedisCluster, durability: Durability) -> RedisStore {
     RedisStore::connect(cluster.url()).expect("valid addresses").durability(durability)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn w10_of_a_cluster_master_that_is_killed_only_claims_are_lost_that_did_not_wait() {
-    for (name, durability) in
-        [("local", Durability::local()), ("replicas", Durability::replicas(1))]
-    {
+    with_and_without_waiting(|name, durability| async move {
         let mut cluster = RedisCluster::with_replicas(Kind::Redis, &[]);
         let load = Load::on(store(&cluster, durability));
         load.more(500).await;
@@ -25,14 +23,13 @@ async fn w10_of_a_cluster_master_that_is_killed_only_claims_are_lost_that_did_no
         let claims = load.stop().await;
         let lost = claims.lost(&format!("cluster master killed, durability {name}")).await;
         assert!(name == "local" || lost == 0, "{lost} lost");
-    }
+    })
+    .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn w22_no_claim_is_lost_when_slots_move() {
-    for (name, durability) in
-        [("local", Durability::local()), ("replicas", Durability::replicas(1))]
-    {
+    with_and_without_waiting(|name, durability| async move {
         let cluster = RedisCluster::with_replicas(Kind::Redis, &[]);
         let load = Load::on(store(&cluster, durability));
         load.more(500).await;
@@ -48,5 +45,6 @@ async fn w22_no_claim_is_lost_when_slots_move() {
         load.more(200).await;
         let claims = load.stop().await;
         assert_eq!(claims.lost(&format!("slots moved, durability {name}")).await, 0);
-    }
+    })
+    .await;
 }

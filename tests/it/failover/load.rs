@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tower_idempotency::protocol::{Attempt, Fingerprint, Nonce, Reply, Scheme, Slot, TakeOver};
+use tower_idempotency::store::redis::Durability;
 use tower_idempotency::store::{RedisStore, Store as _};
 
 /// How many claim at once.
@@ -14,6 +15,18 @@ const CLAIMANTS: usize = 8;
 
 /// The default of the layer.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The same with claims that wait for no replica and with those that wait for one, each on servers of
+/// its own. Most of the time all wait for a fail-over, so they do so at once.
+pub async fn with_and_without_waiting<F>(scene: fn(&'static str, Durability) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let local = tokio::spawn(scene("local", Durability::local()));
+    let replicas = tokio::spawn(scene("replicas", Durability::replicas(1)));
+    local.await.expect("claims that wait for no replica");
+    replicas.await.expect("claims that wait for a replica");
+}
 
 /// Claims new keys until it is stopped.
 pub struct Load {

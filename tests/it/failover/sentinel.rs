@@ -3,7 +3,7 @@
 use tower_idempotency::store::RedisStore;
 use tower_idempotency::store::redis::Durability;
 
-use super::load::Load;
+use super::load::{Load, with_and_without_waiting};
 use crate::support::app::pause;
 use crate::support::launch::Kind;
 use crate::support::sentinel::SentinelTrio;
@@ -12,11 +12,9 @@ fn store(trio: &SentinelTrio, durability: Durability) -> RedisStore {
     RedisStore::connect(trio.url()).expect("a valid address").durability(durability)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn w10_of_a_master_that_is_killed_only_claims_are_lost_that_did_not_wait_for_its_replica() {
-    for (name, durability) in
-        [("local", Durability::local()), ("replicas", Durability::replicas(1))]
-    {
+    with_and_without_waiting(|name, durability| async move {
         let mut trio = SentinelTrio::start(Kind::Redis, &[]);
         let load = Load::on(store(&trio, durability));
         load.more(500).await;
@@ -29,14 +27,13 @@ async fn w10_of_a_master_that_is_killed_only_claims_are_lost_that_did_not_wait_f
         let claims = load.stop().await;
         let lost = claims.lost(&format!("master killed, durability {name}")).await;
         assert!(name == "local" || lost == 0, "{lost} lost");
-    }
+    })
+    .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn w10_of_a_master_that_is_cut_off_only_claims_are_lost_that_did_not_wait_for_its_replica() {
-    for (name, durability) in
-        [("local", Durability::local()), ("replicas", Durability::replicas(1))]
-    {
+    with_and_without_waiting(|name, durability| async move {
         let trio = SentinelTrio::in_namespaces(Kind::Redis, &[]);
         let load = Load::on(store(&trio, durability));
         load.more(500).await;
@@ -55,7 +52,8 @@ async fn w10_of_a_master_that_is_cut_off_only_claims_are_lost_that_did_not_wait_
         let claims = load.stop().await;
         let lost = claims.lost(&format!("master cut off, durability {name}")).await;
         assert!(name == "local" || lost == 0, "{lost} lost");
-    }
+    })
+    .await;
 }
 
 fn records(trio: &SentinelTrio, node: usize) -> usize {

@@ -105,6 +105,18 @@ impl App {
         panic!("it is still in progress");
     }
 
+    /// Sends a request until its answer is not one for this moment: 409 `in-progress` or 503.
+    pub async fn settled_for_good(&self, request: &Ask) -> Answer {
+        for _ in 0..500 {
+            let answer = self.settled_or_unknown(request).await;
+            if answer.status != 503 {
+                return answer;
+            }
+            pause(20).await;
+        }
+        panic!("the store is still unavailable");
+    }
+
     /// How often the handler has begun to run.
     pub fn runs(&self) -> usize {
         self.runs.count()

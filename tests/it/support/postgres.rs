@@ -151,6 +151,11 @@ impl PostgresServer {
         }
     }
 
+    /// What becomes of it when the test process is gone.
+    pub fn is_orphaned(&mut self) {
+        drop(self.running.take());
+    }
+
     /// Starts it again, on the same port and directory.
     pub fn restart(&mut self) {
         self.kill();

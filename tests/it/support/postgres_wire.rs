@@ -1,5 +1,6 @@
 //! A TCP proxy in front of PostgreSQL that counts round trips, and can hold a call or lose a reply.
 
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,6 +13,8 @@ use super::wire::{Loss, Point};
 #[derive(Clone, Debug)]
 pub struct PostgresWire {
     port: u16,
+    /// Where it leads to.
+    to: Arc<AtomicU16>,
     traffic: Arc<Mutex<Traffic>>,
 }
 
@@ -33,10 +36,11 @@ impl PostgresWire {
     pub async fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let own = listener.local_addr().expect("its address").port();
-        let wire = Self { port: own, traffic: Arc::default() };
+        let wire = Self { port: own, to: Arc::new(port.into()), traffic: Arc::default() };
         let carrier = wire.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                let port = carrier.to.load(Ordering::SeqCst);
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
                 carrier.traffic.lock().unwrap().connections += 1;
                 let wire = carrier.clone();
@@ -48,6 +52,11 @@ impl PostgresWire {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Leads new connections to another server.
+    pub fn lead_to(&self, port: u16) {
+        self.to.store(port, Ordering::SeqCst);
     }
 
     /// Forgets what has gone over the wire so far.

@@ -14,13 +14,15 @@ use serde_json::Value;
 
 use super::fake_clock::FakeClock;
 use super::http::{Answer, Ask, Server, post};
+use super::supervisor::Leash;
 
 type Environment = Vec<(&'static str, OsString)>;
 
-/// One reference server. It is killed when it is dropped.
+/// One reference server. It is killed when it is dropped, or when the test process is gone.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    leash: Leash,
     address: SocketAddr,
 }
 
@@ -60,12 +62,13 @@ impl Process {
 
     fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
+        let leash = Leash::of(&child);
         let stdout = child.stdout.take().expect("its output");
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).expect("its first line");
         let address = line.trim().strip_prefix("listening on http://").unwrap_or_default();
         let address = address.parse().unwrap_or_else(|_| panic!("it says {line:?}"));
-        Self { child, address }
+        Self { child, leash, address }
     }
 
     /// Its process id.
@@ -103,6 +106,11 @@ impl Process {
     /// Asks it to end.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
+    }
+
+    /// What becomes of it when the test process is gone.
+    pub fn is_orphaned(&mut self) {
+        self.leash.is_dropped_by_a_crash();
     }
 
     /// Whether it has ended.
@@ -218,6 +226,8 @@ fn examples() -> &'static Path {
         let test = std::env::current_exe().expect("a path");
         let profile = test.ancestors().nth(2).expect("a folder for the profile");
         let mut cargo = Command::new(env!("CARGO"));
+        // Who has the tests say how long they take would have everything built anew.
+        cargo.env_remove("RUSTC_BOOTSTRAP");
         cargo.args(["build", "--quiet", "--all-features"]);
         cargo.args(["--example", "reference_server", "--example", "recovery_points"]);
         cargo.arg("--target-dir").arg(profile.parent().expect("a target folder"));

@@ -1,20 +1,23 @@
 //! Programs that end with the test process, however it ends.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Starts a program, says its process id, and ends it when standard input ends: when the test says
-/// so, or when the test process is gone. A signal from the terminal ends the test process alone.
+/// so, or when the test process is gone. A signal from the terminal ends the test process alone. A
+/// frozen program has to go on to be told anything but `KILL`.
 const KILL: &str = r#"
 trap '' HUP INT QUIT TERM
 "$@" </dev/null >/dev/null 2>&1 &
 echo $!
 cat >/dev/null
 kill -"$STOP" $! 2>/dev/null
+pkill -CONT -P $! 2>/dev/null
+kill -CONT $! 2>/dev/null
 wait $! 2>/dev/null
 if [ -n "$REMOVE" ]; then rm -rf "$REMOVE"; fi
 "#;
@@ -67,5 +70,34 @@ impl Drop for Supervised {
     fn drop(&mut self) {
         drop(self.supervisor.stdin.take());
         self.supervisor.wait().expect("the supervisor ends");
+    }
+}
+
+/// Ends a process if standard input ends before anything is said: then the test process is gone.
+const LEASH: &str = "trap '' HUP INT QUIT TERM; read -r _ || kill -KILL \"$1\"";
+
+/// Holds a child that its owner ends, for when the test process does not get to that.
+#[derive(Debug)]
+pub struct Leash(Child);
+
+impl Leash {
+    pub fn of(child: &Child) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", LEASH, "sh", &child.id().to_string()]);
+        Self(command.stdin(Stdio::piped()).spawn().expect("sh starts"))
+    }
+
+    /// What happens when the test process is gone.
+    pub fn is_dropped_by_a_crash(&mut self) {
+        drop(self.0.stdin.take());
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        if let Some(mut stdin) = self.0.stdin.take() {
+            let _ = stdin.write_all(b"ended\n");
+        }
+        let _ = self.0.wait();
     }
 }

@@ -4,9 +4,8 @@ use axum::http::StatusCode;
 use tower_idempotency::store::postgres::tokio_postgres::IsolationLevel;
 use tower_idempotency::{Guarantee, IdempotentTx, Policy, RecoveryPoints};
 
-use super::{Shop, a_key};
+use super::{Shop, a_key, shared};
 use crate::support::app::{App, layer_with};
-use crate::support::postgres::shared;
 
 /// Puts a connection back into a pool of one after this was said on it.
 async fn leave(shop: &Shop, said: &str) {

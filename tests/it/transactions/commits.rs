@@ -1,23 +1,28 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
+use futures_util::future::join_all;
+use tower_idempotency::store::PostgresStore;
 use tower_idempotency::{IdempotentTx, Policy};
 
-use super::{Shop, a_key, short};
+use super::{Shop, a_key, shared, short};
 use crate::support::app::{App, layer_with};
-use crate::support::postgres::shared;
 use crate::support::postgres_wire::PostgresWire;
 use crate::support::wire::{Loss, Point};
 
 /// The calls that end a transaction go together.
 const SAVEPOINT: usize = 0;
 const STORE: usize = 1;
-const COMMIT: usize = 2;
+pub(super) const COMMIT: usize = 2;
 
-/// A shop behind a proxy that does this at the end of the first run.
-async fn wired(at_the_end: impl Fn(&PostgresWire) + Clone + Send + Sync + 'static) -> (Shop, App) {
-    let wire = PostgresWire::to(shared().port()).await;
-    let shop = Shop::at(&shared().url_at(wire.port()), 4);
+/// A shop behind a proxy to this port that does this at the end of the first run.
+pub(super) async fn wired(
+    port: u16,
+    tell: fn(PostgresStore) -> PostgresStore,
+    at_the_end: impl Fn(&PostgresWire) + Clone + Send + Sync + 'static,
+) -> (Shop, App) {
+    let wire = PostgresWire::to(port).await;
+    let shop = Shop::at(&shared().url_at(wire.port()), 4).with(tell);
     let app = shop
         .serve(short(), move |run, _tx| {
             if run.number == 1 {
@@ -30,10 +35,15 @@ async fn wired(at_the_end: impl Fn(&PostgresWire) + Clone + Send + Sync + 'stati
     (shop, app)
 }
 
+/// The same without anything else in between.
+async fn broken(at_the_end: impl Fn(&PostgresWire) + Clone + Send + Sync + 'static) -> (Shop, App) {
+    wired(shared().port(), |store| store, at_the_end).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn w25_a_commit_whose_answer_is_lost_is_told_as_what_it_is() {
-    for call in [SAVEPOINT, STORE, COMMIT] {
-        let (shop, app) = wired(move |wire| wire.hold(call, Point::Reply)).await;
+    join_all([SAVEPOINT, STORE, COMMIT].map(async |call| {
+        let (shop, app) = broken(move |wire| wire.hold(call, Point::Reply)).await;
         let (key, ask) = a_key();
         let first = app.send(&ask).await;
         assert_eq!((first.status, first.text()), (201, "1"), "the reply to call {call}");
@@ -41,7 +51,8 @@ async fn w25_a_commit_whose_answer_is_lost_is_told_as_what_it_is() {
         assert_eq!((shop.rows(&key), app.runs()), (1, 1));
         let retry = app.send(&ask).await;
         assert_eq!((retry.text(), retry.is_replay()), ("1", true));
-    }
+    }))
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +83,7 @@ async fn w25_a_stale_worker_that_hears_nothing_of_its_commit_answers_as_the_winn
 
 #[tokio::test(flavor = "multi_thread")]
 async fn w25_a_commit_whose_connection_breaks_is_told_as_what_it_is() {
-    let (shop, app) = wired(|wire| wire.lose(Loss::Close)).await;
+    let (shop, app) = broken(|wire| wire.lose(Loss::Close)).await;
     let (key, ask) = a_key();
     let first = app.send(&ask).await;
     // All three were sent together, but the proxy may not have passed on the last.
@@ -86,19 +97,15 @@ async fn w25_a_commit_whose_connection_breaks_is_told_as_what_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn w25_a_commit_that_never_arrives_can_never_happen() {
-    for call in [SAVEPOINT, STORE, COMMIT] {
-        let (shop, app) = wired(move |wire| wire.hold(call, Point::Request)).await;
+    join_all([SAVEPOINT, STORE, COMMIT].map(async |call| {
+        let (shop, app) = broken(move |wire| wire.hold(call, Point::Request)).await;
         let (key, ask) = a_key();
         app.send(&ask).await.is_refused(503, "store-unavailable");
-        let retry = loop {
-            match app.send(&ask).await {
-                busy if busy.status == 409 || busy.status == 503 => {}
-                answer => break answer,
-            }
-        };
+        let retry = app.settled_for_good(&ask).await;
         assert_eq!((retry.status, retry.text()), (201, "2"), "call {call} was held");
         assert_eq!(shop.rows(&key), 1);
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! What a handler writes in its transaction is committed with the outcome of its request, or not at
-//! all: on a real PostgreSQL.
+//! all: on a real PostgreSQL. `main.rs` has this module twice, for two versions.
 
 mod adopted;
 #[cfg(feature = "near-cache")]
@@ -7,11 +7,13 @@ mod cached;
 mod commits;
 mod leaks;
 mod outcomes;
+mod pooler;
 mod promised;
 mod races;
 mod refusals;
 mod workers;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ use tower_idempotency::{IdempotencyLayer, IdempotentTx, Policy};
 
 use crate::support::app::{App, Run, layer_with};
 use crate::support::http::{Ask, keyed};
-use crate::support::postgres::{PostgresServer, shared};
+use crate::support::postgres::{self, PostgresServer};
 
 const LEASE: Duration = Duration::from_secs(1);
 
@@ -98,6 +100,12 @@ impl Shop {
         Ok(tx)
     }
 
+    /// The keys for which there are rows.
+    fn charged(&self) -> HashSet<String> {
+        let charged = self.server.query(&format!("SELECT name FROM {}", self.charges));
+        charged.iter().map(|row| row.get(0)).collect()
+    }
+
     /// How many rows there are for this key.
     fn rows(&self, key: &str) -> i64 {
         let count = format!("SELECT count(*) FROM {} WHERE name = '{key}'", self.charges);
@@ -113,6 +121,14 @@ impl Shop {
     /// Lets all leases lapse, as if that much time had passed.
     fn lapse(&self) {
         self.server.query(&format!("UPDATE {} SET moment = 1; SELECT 1", self.records));
+    }
+}
+
+/// The server that these tests share, of the version that this module is for.
+fn shared() -> &'static PostgresServer {
+    match module_path!().ends_with("18") {
+        true => postgres::shared_newer(),
+        false => postgres::shared(),
     }
 }
 

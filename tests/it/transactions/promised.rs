@@ -4,9 +4,8 @@ use axum::http::StatusCode;
 use tower_idempotency::{Guarantee, IdempotencyLayer, InvalidConfig, MemoryStore, Policy, Tenant};
 
 use super::workers::crash;
-use super::{Shop, a_key, short};
+use super::{Shop, a_key, shared, short};
 use crate::support::app::{App, eventually, pause};
-use crate::support::postgres::shared;
 use crate::support::postgres_wire::PostgresWire;
 
 fn promised() -> Policy {

@@ -3,9 +3,8 @@ use axum::response::{IntoResponse, Response};
 use tower_idempotency::store::postgres::tokio_postgres::{Error, IsolationLevel};
 use tower_idempotency::{IdempotentTx, Policy, RunningClaim, SerializationFailure};
 
-use super::{Shop, a_key, name};
+use super::{Shop, a_key, name, shared};
 use crate::support::app::{App, Run};
-use crate::support::postgres::shared;
 
 /// A shop with two accounts, in transactions as apart as can be.
 struct Bank {

@@ -140,7 +140,7 @@ async fn another_request_with_the_key_of_a_crashed_worker_runs_since_nothing_hap
 
 #[tokio::test(flavor = "multi_thread")]
 async fn duplicates_are_refused_at_once_and_hold_no_connection() {
-    let shop = Shop::at(&crate::support::postgres::shared().url(), 1);
+    let shop = Shop::at(&super::shared().url(), 1);
     let (_, ask) = a_key();
     let (app, go) = paused(&shop, Policy::new()).await;
     let first = app.in_background(&ask);

@@ -1,24 +1,29 @@
-//! The same promises for handlers that use `sqlx`: on a real PostgreSQL.
+//! The same promises for handlers that use `sqlx`: on a real PostgreSQL, of two
+//! versions, as `main.rs` has this module twice.
 
 mod adopted;
+mod commits;
+mod fail_over;
 mod leaks;
 mod nested;
 mod outcomes;
+mod pooler;
 mod races;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use tower_idempotency::store::PostgresStore;
-use tower_idempotency::store::postgres::sqlx::postgres::PgPoolOptions;
+use tower_idempotency::store::postgres::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tower_idempotency::store::postgres::sqlx::{self, AssertSqlSafe, PgPool};
 use tower_idempotency::{IdempotencyLayer, IdempotentSqlxTx, Policy};
 
 use crate::support::app::{App, Run, eventually, layer_with};
 use crate::support::http::{Ask, keyed};
-use crate::support::postgres::shared;
+use crate::support::postgres::{self, PostgresServer, Version};
 
 const CONNECTIONS: u32 = 8;
 
@@ -39,11 +44,17 @@ impl Shop {
     }
 
     fn of(change: impl FnOnce(PostgresStore) -> PostgresStore) -> Self {
+        Self::at(&shared().url(), &shared().url(), change)
+    }
+
+    /// With a store and a pool at addresses that lead to the server.
+    fn at(url: &str, of_pool: &str, change: impl FnOnce(PostgresStore) -> PostgresStore) -> Self {
         let [application, charges, records] = ["app", "charges", "records"].map(name);
-        let url = format!("{}?application_name={application}", shared().url());
-        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect_lazy(&url);
-        let pool = pool.expect("an address");
-        let store = change(shared().store_at(&shared().url(), &records)).sqlx(pool.clone());
+        let options: PgConnectOptions = of_pool.parse().expect("an address");
+        // A pooler knows nothing of the digits of floats.
+        let options = options.application_name(&application).extra_float_digits(None);
+        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect_lazy_with(options);
+        let store = change(shared().store_at(url, &records)).sqlx(pool.clone());
         shared().query(&format!("CREATE TABLE {charges} (name text PRIMARY KEY); SELECT 1"));
         Self { store: Arc::new(store), pool, application, charges, records }
     }
@@ -81,9 +92,17 @@ impl Shop {
         let mut tx = IdempotentSqlxTx::begin(claim).await.map_err(IntoResponse::into_response)?;
         let charge = format!("INSERT INTO {} VALUES ($1)", self.charges);
         let charge = sqlx::query(AssertSqlSafe(charge)).bind(claim.key().as_str().to_owned());
+        // A pooler does not know what is prepared under a name.
+        let charge = charge.persistent(false);
         let charged = charge.execute(&mut *tx).await;
         charged.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())?;
         Ok(tx)
+    }
+
+    /// The keys for which there are rows.
+    fn charged(&self) -> HashSet<String> {
+        let charged = shared().query(&format!("SELECT name FROM {}", self.charges));
+        charged.iter().map(|row| row.get(0)).collect()
     }
 
     /// How many rows there are for this key.
@@ -118,6 +137,19 @@ impl Shop {
             begun.rollback().await.expect("it was one");
         }
         assert_eq!((self.open_transactions(), self.pool.size()), (0, CONNECTIONS));
+    }
+}
+
+/// The version that this module is for.
+fn version() -> Version {
+    if module_path!().ends_with("18") { Version::Newer } else { Version::Packaged }
+}
+
+/// The server that these tests share.
+fn shared() -> &'static PostgresServer {
+    match version() {
+        Version::Newer => postgres::shared_newer(),
+        Version::Packaged => postgres::shared(),
     }
 }
 

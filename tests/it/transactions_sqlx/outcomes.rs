@@ -6,9 +6,8 @@ use tower_idempotency::store::Writes;
 use tower_idempotency::store::postgres::sqlx;
 use tower_idempotency::{IdempotentSqlxTx, IdempotentTx, NoTransaction, Policy};
 
-use super::{Shop, a_key};
+use super::{Shop, a_key, shared};
 use crate::support::app::{App, layer_with};
-use crate::support::postgres::shared;
 
 #[tokio::test]
 async fn a_success_commits_the_row_with_the_outcome_and_is_replayed() {

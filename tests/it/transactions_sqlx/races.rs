@@ -7,9 +7,8 @@ use tower_idempotency::store::postgres::sqlx::{self, AssertSqlSafe};
 use tower_idempotency::store::postgres::tokio_postgres::IsolationLevel;
 use tower_idempotency::{IdempotentSqlxTx, Policy, SerializationFailure};
 
-use super::{Shop, a_key, name};
+use super::{Shop, a_key, name, shared};
 use crate::support::app::{App, eventually};
-use crate::support::postgres::shared;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn w05_a_stale_worker_is_rolled_back_and_answers_as_the_winner() {
