@@ -1,7 +1,7 @@
 //! What may fail at which point of a request, what is promised then, by what means, and the test that
 //! shows it.
 //!
-//! The points are numbered W1 to W32; gaps are points of parts that do not exist yet. Every
+//! The points are numbered W1 to W32. Every
 //! statement ends with the tests that make the failure happen and would fail if it were not true:
 //! with real processes that are killed (`SIGKILL`) or frozen (`SIGSTOP`), real sockets, a real Redis,
 //! Valkey, Sentinel, Cluster or PostgreSQL. `scripts/test` runs them all; `cargo test --all-features --test it w05`
@@ -212,6 +212,15 @@
 //! - The client is told what became of it, or asked to repeat; a charge has one row and one answer.
 //!   (`faults::storm::w25_a_storm_in_transactions_leaves_one_row_one_outcome_and_one_answer_a_key`,
 //!   `postgres_store::races::w25_a_release_that_waits_for_the_commit_of_a_lapsed_claim_finds_its_outcome`)
+//! - Nothing is said before that is certain: the claim is released first, and a commit that arrives after
+//!   that fails. (`transactions::commits::w25_a_commit_whose_answer_is_lost_is_told_as_what_it_is`,
+//!   `transactions::commits::w25_a_commit_that_never_arrives_can_never_happen`)
+//! - What a crashed worker (W3) wrote is gone with it, and a retry runs, at most once too.
+//!   (`transactions::workers::w03_what_a_crashed_worker_wrote_is_gone_and_a_retry_runs_at_most_once_too`)
+//! - A worker that slept past its lease (W5) is rolled back and answers as the winner, also where it hears
+//!   nothing of its commit: the commit compares nonce and fence.
+//!   (`transactions::workers::w05_a_stale_worker_is_rolled_back_and_answers_as_the_winner`,
+//!   `transactions::commits::w25_a_stale_worker_that_hears_nothing_of_its_commit_answers_as_the_winner`)
 //! - At most once, a claim whose transaction had not begun is unknown, and has no row.
 //!   (`faults::storm::w25_a_storm_in_transactions_at_most_once_leaves_no_row_of_what_is_unknown`)
 //!
@@ -269,8 +278,8 @@
 //! - A store that was not told to wait for replicas loses with its master what no replica has.
 //!   (`failover::sentinel::w10_of_a_master_that_is_cut_off_only_claims_are_lost_that_did_not_wait_for_its_replica`)
 //! - A claim can stand that nobody runs under: where the store loses a record while the last renewal of
-//!   its worker is under way, and where the client of a Cluster has sent a `begin` twice without saying
-//!   so and the first copy is late. No handler runs for it. Its key is `in-progress` for up to a lease;
+//!   its worker, sent less than a store time-out before, is under way, and where the client of a Cluster has
+//!   sent a `begin` twice without saying so and the first copy is late. No handler runs for it. Its key is `in-progress` for up to a lease;
 //!   then, at least once, the next request runs, and at most once it is `outcome-unknown`.
 //!   (`exhaustive::variants::at_most_once_and_expiry`,
 //!   `exhaustive::variants::at_most_once_and_hidden_copies`)
@@ -289,6 +298,10 @@
 //!   searched to the end, over the same function that the stores carry out.
 //!   (`exhaustive::variants::at_most_once_and_crashes`,
 //!   `exhaustive::liveness::once_faults_stop_every_key_comes_to_rest`)
+//! - So is a handler that commits with its outcome, however late or lost its mark and its commit are: there
+//!   is one row of the outcome that is stored, and none where none is.
+//!   (`exhaustive::variants::in_transactions_at_most_once`,
+//!   `exhaustive::defects::a_blind_commit_leaves_two_rows`)
 //! - A mistake in the protocol is found by that search, with a shortest way to it.
 //!   (`exhaustive::defects::without_deadline_and_cancel_a_claim_is_left`,
 //!   `exhaustive::defects::unfenced_writes_change_what_is_stored`)

@@ -1,7 +1,9 @@
 //! Between a record and what the model remembers of it.
 
 use bytes::Bytes;
-use tower_idempotency::protocol::{Fields, Nonce, Outcome, Phase as Held, Record, Timestamp};
+use tower_idempotency::protocol::{
+    Fields, Nonce, Operation, Outcome, Phase as Held, Record, Reply, Timestamp, Verb, apply,
+};
 
 use crate::state::{Kept, OPERATOR, OutcomeId, Phase, State};
 
@@ -34,6 +36,11 @@ pub fn keep(record: &Record, state: &State, by: usize, now: Timestamp) -> Kept {
         marked: state.slot.filter(same).is_some_and(marked),
         order,
     }
+}
+
+/// A call that is never too late.
+pub fn timeless(found: Option<Record>, verb: Verb<'_>, now: Timestamp) -> (Option<Record>, Reply) {
+    apply(found, &Operation { verb, deadline: Timestamp::NEVER }, now)
 }
 
 /// The nonce of an attempt. What an operator has decided is nobody's.

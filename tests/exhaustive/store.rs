@@ -8,7 +8,7 @@ use tower_idempotency::protocol::{
 };
 
 use crate::defect::Defect;
-use crate::records::{id, keep, nonce, outcome, small};
+use crate::records::{id, keep, nonce, outcome, small, timeless};
 use crate::state::{Asked, Kept, OPERATOR, OutcomeId, Phase, Stage, State};
 use crate::transaction::resolvable;
 use crate::variant::Variant;
@@ -294,8 +294,4 @@ impl Store {
             },
         }
     }
-}
-
-fn timeless(found: Option<Record>, verb: Verb<'_>, now: Timestamp) -> (Option<Record>, Reply) {
-    apply(found, &Operation { verb, deadline: Timestamp::NEVER }, now)
 }

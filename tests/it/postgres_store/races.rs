@@ -153,3 +153,17 @@ async fn a_late_copy_of_a_claim_does_nothing_after_it_has_waited_for_a_lock() {
     let seen = store.look(slot, HOUR).await.expect("look");
     assert_eq!(seen.record.expect("a record").fence, claim.grant().fence);
 }
+
+#[tokio::test]
+async fn nobody_decides_about_a_lapsed_claim_whose_handler_commits_with_it() {
+    let name = table();
+    let store = shared().store_at(&shared().url(), &name);
+    let claim = lapsed(&store).await;
+    let (slot, fence) = (claim.attempt().slot, claim.grant().fence);
+    let resolve = async || store.resolve(slot, fence, &response("o"), WITHIN, WITHIN).await;
+    shared().query(&format!("UPDATE {name} SET transactional = true; SELECT 1"));
+    let refused = resolve().await;
+    assert!(matches!(refused, Ok(Reply::Fenced(Found::Nothing))), "{refused:?}");
+    shared().query(&format!("UPDATE {name} SET transactional = false; SELECT 1"));
+    assert_eq!(resolve().await.expect("an answer"), Reply::Applied);
+}

@@ -23,6 +23,7 @@ async fn a_write_that_loses_against_others_runs_again_if_the_policy_says_so() {
         async move {
             points.call("a", |_| shop.ask("a", String::new())).await?;
             let write = async |tx: PhaseTx| {
+                assert_eq!(format!("{tx:?}"), "PhaseTx");
                 tx.query_one("SELECT 1", &[]).await?;
                 if run == 1 {
                     shared().query(&shop.named("UPDATE orders SET hold = 'theirs';"));
