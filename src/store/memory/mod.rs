@@ -1,6 +1,7 @@
 #[cfg(all(test, shuttle))]
 mod interleavings;
 mod shard;
+mod spread;
 mod watchers;
 
 use std::sync::atomic::Ordering;

@@ -3,6 +3,7 @@ use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{BinaryHeap, HashMap};
 use std::ops::Add;
 
+use super::spread::Spread;
 use crate::protocol::{Phase, Record, Slot, Timestamp};
 
 /// What a record costs besides the content of its outcome: itself, its key, its place in the map
@@ -12,7 +13,7 @@ const RECORD_BYTES: usize = 384;
 /// A part of the records, under one lock.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    records: HashMap<Slot, Entry>,
+    records: HashMap<Slot, Entry, Spread>,
     /// When to look at a slot again. Entries whose time is not their record's are stale.
     expiries: BinaryHeap<Reverse<(Timestamp, [u8; 32])>>,
 }
