@@ -209,7 +209,9 @@ impl Engine {
 
 /// Gives those who wait the outcome that the record has now. A freed key has none: the next asks.
 pub(super) fn announce(ticket: Ticket, held: &Held, conclusion: &Conclusion) {
-    if let Conclusion::Keep(outcome) = conclusion {
+    if let Conclusion::Keep(outcome) = conclusion
+        && !ticket.is_none()
+    {
         let answer = Answer::Replay(outcome.clone(), Duration::ZERO);
         ticket.announce(&answer, &held.claim.attempt().fingerprint);
     }

@@ -10,7 +10,7 @@ use http_body::Body;
 
 use super::body::{BrokenBody, ResponseBody, Whole, poll_frame};
 use super::frames::Frames;
-use super::headers::STATUS;
+use super::headers::{STATUS, contains};
 use super::policy::Policy;
 use super::replay::is_empty;
 use super::transaction::SerializationFailure;
@@ -55,8 +55,11 @@ where
     if SerializationFailure::is_in(&response) && held.may_try_again() {
         return Sorted::Again;
     }
-    response.headers_mut().remove(marker);
-    response.headers_mut().remove(STATUS);
+    for ours in [marker, &STATUS] {
+        if contains(response.headers(), ours) {
+            response.headers_mut().remove(ours);
+        }
+    }
     let verdict = policy.verdict_of(&response);
     if let Some(ran) = verdict.frees(held.guarantee()) {
         // Nothing of it will be stored, so it need not be read.
@@ -104,7 +107,7 @@ impl<B: Body<Data = Bytes>> Unread<B> {
             self.size += frame.data_ref().map_or(0, Bytes::len);
             self.size += frame.trailers_ref().map_or(0, trailers_size);
             // Nothing comes after trailers (RFC 9110, section 6.5).
-            let ends = frame.is_trailers();
+            let ends = frame.is_trailers() || self.body.is_end_stream();
             self.frames.push(frame);
             if ends || self.size > limit {
                 return Poll::Ready(Ok(self.size <= limit));
@@ -147,12 +150,15 @@ fn trailers_size(trailers: &HeaderMap) -> usize {
 }
 
 fn is_stream(headers: &HeaderMap, policy: &Policy) -> bool {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return false };
-    let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    let essence = essence.trim_ascii();
+    let Some((_, value)) = headers.iter().find(|(name, _)| *name == CONTENT_TYPE) else {
+        return false;
+    };
+    let value = value.as_bytes().trim_ascii_start();
     policy.stream_types.iter().any(|kind| {
-        // `application/grpc` stands for `application/grpc+proto` too.
-        essence.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind.as_bytes()))
-            && matches!(essence.get(kind.len()), None | Some(b'+'))
+        value.split_at_checked(kind.len()).is_some_and(|(start, rest)| {
+            // `application/grpc` stands for `application/grpc+proto` too.
+            (rest.starts_with(b"+") || matches!(rest.trim_ascii_start().first(), None | Some(b';')))
+                && start.eq_ignore_ascii_case(kind.as_bytes())
+        })
     })
 }

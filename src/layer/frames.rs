@@ -38,10 +38,10 @@ impl Frames {
     }
 
     /// The data put together, and the trailers.
-    pub(super) fn join(self) -> (Bytes, Option<HeaderMap>) {
+    pub(super) fn join(mut self) -> (Bytes, Option<HeaderMap>) {
         let mut data = Joined::default();
         let mut trailers = None;
-        for frame in self.first.into_iter().chain(self.more) {
+        while let Some(frame) = self.pop_front() {
             match frame.into_data() {
                 Ok(chunk) => data.push(chunk),
                 Err(frame) => trailers = frame.into_trailers().ok(),

@@ -55,11 +55,15 @@ impl Shared {
         &self,
         request: &'a Request<B>,
     ) -> Result<Option<&'a HeaderValue>, InvalidKey> {
-        let mut lines = self.names.iter().flat_map(|name| request.headers().get_all(name));
-        match (lines.next(), lines.next()) {
-            (line, None) => Ok(line),
-            (_, Some(_)) => Err(InvalidKey::Repeated),
+        let mut found = None;
+        for name in &self.names {
+            for line in request.headers().get_all(name) {
+                if found.replace(line).is_some() {
+                    return Err(InvalidKey::Repeated);
+                }
+            }
         }
+        Ok(found)
     }
 
     pub(super) fn key(line: &HeaderValue, policy: &Policy) -> Result<IdempotencyKey, InvalidKey> {

@@ -218,8 +218,7 @@ fn begin(found: Option<Record>, attempt: &Attempt, now: Timestamp) -> (Option<Re
             }
         }
     };
-    let record = Record::in_progress(&attempt.clone().claim(grant), now);
-    (Some(record), reply(grant))
+    (Some(Record::claimed(attempt, grant, now)), reply(grant))
 }
 
 fn renew(found: Option<Record>, claim: &Claim, now: Timestamp) -> (Option<Record>, Reply) {

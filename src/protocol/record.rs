@@ -1,4 +1,4 @@
-use super::claim::{Claim, Nonce};
+use super::claim::{Attempt, Claim, Grant, Nonce};
 use super::fence::FenceToken;
 use super::fingerprint::Fingerprint;
 use super::outcome::Outcome;
@@ -49,16 +49,20 @@ impl Record {
     /// The record of a claim that runs from `now` on.
     #[must_use]
     pub fn in_progress(claim: &Claim, now: Timestamp) -> Self {
-        let attempt = claim.attempt();
+        Self::claimed(claim.attempt(), claim.grant(), now)
+    }
+
+    /// The same, for a claim that is granted now.
+    pub(super) fn claimed(attempt: &Attempt, grant: Grant, now: Timestamp) -> Self {
         let phase = Phase::InProgress { lease_until: now.after(attempt.lease) };
-        Self::of(claim, phase, now.after(attempt.retention))
+        Self::of(attempt, grant, phase, now.after(attempt.retention))
     }
 
     /// The record of a claim that ended `now`.
     #[must_use]
     pub fn completed(claim: &Claim, outcome: Outcome, now: Timestamp) -> Self {
         let expires = now.after(claim.attempt().retention);
-        Self::of(claim, Phase::Completed { at: now, outcome }, expires)
+        Self::of(claim.attempt(), claim.grant(), Phase::Completed { at: now, outcome }, expires)
     }
 
     /// This claim with its lease extended. Of two grants to one attempt, the record has the later.
@@ -66,13 +70,12 @@ impl Record {
         Self { fence: self.fence, attempt: self.attempt, ..Self::in_progress(claim, now) }
     }
 
-    fn of(claim: &Claim, phase: Phase, expires: Timestamp) -> Self {
-        let attempt = claim.attempt();
+    fn of(attempt: &Attempt, grant: Grant, phase: Phase, expires: Timestamp) -> Self {
         Self {
             fingerprint: attempt.fingerprint.clone(),
             nonce: attempt.nonce,
-            fence: claim.grant().fence,
-            attempt: claim.grant().number,
+            fence: grant.fence,
+            attempt: grant.number,
             phase,
             expires,
         }
