@@ -29,8 +29,8 @@ impl Clock for SystemClock {
     fn monotonic(&self) -> Duration {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-        let nanos = u64::try_from(time.tv_nsec).unwrap_or_default();
-        Duration::from_secs(seconds) + Duration::from_nanos(nanos)
+        let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
+        Duration::new(seconds, nanos)
     }
 
     #[cfg(not(target_os = "linux"))]

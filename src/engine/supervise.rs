@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tracing::{Instrument as _, Span};
+use tracing::{Instrument as _, Span, dispatcher};
 
 use crate::sync::Handle;
 
@@ -60,7 +60,8 @@ impl<T> Supervised<T> {
             work: Some(Box::pin(work(supervision.clone()))),
             supervision,
             runtime: Handle::current(),
-            span: Span::current(),
+            // Where nobody subscribes, there is none to look for.
+            span: if dispatcher::has_been_set() { Span::current() } else { Span::none() },
         }
     }
 }

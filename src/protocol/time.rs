@@ -37,7 +37,8 @@ impl Timestamp {
     /// The moment `span` later; [`NEVER`](Self::NEVER) where that cannot be represented.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
-        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        let micros =
+            span.as_secs().saturating_mul(1_000_000).saturating_add(span.subsec_micros().into());
         Self(self.0.saturating_add(micros))
     }
 
