@@ -70,7 +70,7 @@ impl Held {
         clock: &Arc<dyn Clock>,
     ) -> Arc<Self> {
         let (Proof::Claimed { sent } | Proof::None { sent, .. }) = proof;
-        let held = Self {
+        let held = Arc::new(Self {
             claim,
             terms,
             lost_until,
@@ -85,11 +85,11 @@ impl Held {
             tenant,
             due: AtomicU64::new(0),
             joint,
-        };
+        });
         if held.is_protected() {
             held.extended(sent);
         }
-        Arc::new(held)
+        held
     }
 
     pub(crate) const fn slot(&self) -> Slot {

@@ -91,6 +91,7 @@ where
 {
     type Output = Result<Response<ResponseBody<R>>, S::Error>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut kind = self.project().kind;
         if let KindProjection::Passing { waiting } = kind.as_mut().project() {

@@ -54,12 +54,29 @@ where
         Poll::Ready(Ok(()))
     }
 
+    /// Short, so that it becomes a part of the caller: most requests have a method that no policy
+    /// protects.
+    #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let Self { inner, shared } = self;
-        // No policy protects these, and most requests are such.
         if request.method().is_safe() {
-            return ResponseFuture::passed(inner, request);
+            ResponseFuture::passed(&mut self.inner, request)
+        } else {
+            self.answer(request)
         }
+    }
+}
+
+impl<S> Idempotency<S> {
+    /// Refuses a request, lets it pass or protects it.
+    fn answer<B, R>(&mut self, request: Request<B>) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        B: Body<Data = Bytes> + Send + 'static,
+        R: Body<Data = Bytes> + Send + 'static,
+    {
+        let Self { inner, shared } = self;
         let refuse =
             |rejection| ResponseFuture::refused(shared.refuse(&rejection).map(ResponseBody::whole));
         let Some(policy) = shared.policy_for(&request) else {
@@ -94,8 +111,10 @@ where
             }
         };
         let (shared, policy) = (Arc::clone(shared), Arc::clone(policy));
-        let arrived = Arrived { shared, policy, parts, key, tenant, content: Whole::default() };
-        let ready = Box::new(Ready { arrived, inner: inner.clone() });
+        let ready = Box::new(Ready {
+            arrived: Arrived { shared, policy, parts, key, tenant, content: Whole::default() },
+            inner: inner.clone(),
+        });
         ResponseFuture::protected(Supervised::new(|supervision| protect(ready, body, supervision)))
     }
 }

@@ -19,13 +19,13 @@ pub(crate) struct Budget {
 
 /// Goals: 300 and none where the layer does not apply, 6000 for a fresh request.
 pub(crate) const ALL: [Budget; 7] = [
-    budget(Workload::NotApplied, 448.0, 0.0),
-    budget(Workload::NoKey, 2577.0, 6.0),
-    budget(Workload::Fresh, 21_000.0, 21.0),
-    budget(Workload::Replay, 9_450.0, 6.0),
-    budget(Workload::Mismatch, 22_590.0, 28.0),
-    budget(Workload::Large(64 * 1024), 87_300.0, 23.0),
-    budget(Workload::Large(1024 * 1024), 1_071_000.0, 24.0),
+    budget(Workload::NotApplied, 278.0, 0.0),
+    budget(Workload::NoKey, 2_078.0, 4.0),
+    budget(Workload::Fresh, 17_340.0, 17.0),
+    budget(Workload::Replay, 6_740.0, 2.0),
+    budget(Workload::Mismatch, 21_640.0, 24.0),
+    budget(Workload::Large(64 * 1024), 82_600.0, 19.0),
+    budget(Workload::Large(1024 * 1024), 1_066_000.0, 20.0),
 ];
 
 const fn budget(workload: Workload, instructions: f64, allocations: f64) -> Budget {

@@ -48,8 +48,12 @@ fn run(subject: &str, workload: Workload, requests: u32) {
             (_, Workload::NotApplied) => {
                 workload.drive(layer.layer(service_fn(answer)), numbers, ok).await;
             }
-            ("bare", _) => workload.drive(router(), numbers, ok).await,
-            _ => workload.drive(router().layer(layer), numbers, refused).await,
+            // `axum::serve` does the same: else each request builds the layered route anew.
+            ("bare", _) => workload.drive(router().with_state(()), numbers, ok).await,
+            _ => {
+                let layered = router().layer(layer).with_state(());
+                workload.drive(layered, numbers, refused).await;
+            }
         }
     });
 }

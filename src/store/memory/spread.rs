@@ -33,9 +33,9 @@ pub(super) struct Spreading {
 impl Hasher for Spreading {
     fn write_u64(&mut self, number: u64) {
         let Spread { added, factor } = self.spread;
-        let product = u128::from(number ^ self.mixed ^ added) * u128::from(factor);
+        let (low, high) = (number ^ self.mixed ^ added).carrying_mul(factor, 0);
         // Both halves: the lower bits of a product depend on lower bits only.
-        self.mixed = (product as u64) ^ ((product >> 64) as u64);
+        self.mixed = low ^ high;
     }
 
     fn write(&mut self, bytes: &[u8]) {

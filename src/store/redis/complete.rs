@@ -54,7 +54,7 @@ impl Call<'_> {
             return Ok(false);
         }
         let swapped = self.exchange(self.lane, |mut live| {
-            let mut set = Cmd::with_capacity(7, 256);
+            let mut set = Cmd::with_capacity(7, scripts::ROOM);
             set.arg("SET").arg(key);
             command(&mut set);
             async move {

@@ -26,11 +26,14 @@ pub(super) static COMPLETE: Verb = verb!("#!lua flags=allow-oom\n", "complete.lu
 pub(super) static RELEASE: Verb = verb!("#!lua flags=allow-oom\n", "release.lua");
 pub(super) static RESOLVE: Verb = verb!("#!lua flags=allow-oom\n", "resolve.lua");
 
+/// Bytes that a command with a small outcome takes, so that it does not have to be moved as it grows.
+pub(super) const ROOM: usize = 512;
+
 impl Verb {
     /// The beginning of the command that runs it; what follows are the arguments of the verb.
     pub(super) fn command(&self, with_text: bool, key: &[u8], deadline: Timestamp) -> Cmd {
         let (script, text) = &*self.0;
-        let mut command = Cmd::with_capacity(10, 256);
+        let mut command = Cmd::with_capacity(10, ROOM);
         match with_text {
             true => command.arg("EVAL").arg(text),
             false => command.arg("EVALSHA").arg(script.get_hash()),
