@@ -1,12 +1,18 @@
 //! What may fail at which point of a request, what is promised then, by what means, and the test that
 //! shows it.
 //!
-//! The points are numbered W1 to W32. Every
-//! statement ends with the tests that make the failure happen and would fail if it were not true:
-//! with real processes that are killed (`SIGKILL`) or frozen (`SIGSTOP`), real sockets, a real Redis,
-//! Valkey, Sentinel, Cluster or PostgreSQL. `scripts/test` runs them all; `cargo test --all-features --test it w05`
-//! runs those of one point. [How the whole is searched](#how-the-whole-is-searched) says what looks for
-//! failures that nobody has thought of.
+//! The points are numbered W1 to W32. Every statement ends with the tests that make the failure happen and
+//! would fail if it were not true, most with real processes that are killed (`SIGKILL`) or frozen
+//! (`SIGSTOP`), real sockets, a real Redis, Valkey, Sentinel, Cluster or PostgreSQL. `scripts/test` runs
+//! them all but the campaigns on Sentinel and a Cluster, which take a minute each.
+//! [How the whole is searched](#how-the-whole-is-searched) says what looks for failures that nobody has
+//! thought of.
+//!
+//! A name begins with the command of its test: `exhaustive` and `simulation` are run by
+//! `cargo test --profile proof -p proof`, `interleavings` and `work` by `interleavings/run`, `conformance`
+//! and `broken_stores` by `cargo test --all-features --test` with that word, all others by
+//! `cargo test --all-features --test it`, which takes a part of a name: `w05` runs the tests that carry
+//! that number.
 //!
 //! The guarantees are those of [`Guarantee`](crate::Guarantee): *at most once* is the default.
 //!
@@ -172,8 +178,8 @@
 //!   once, a claim is taken over early, and there is one answer.
 //!   (`faults::clocks::w16_a_store_whose_clock_jumps_past_a_lease_is_unknown_and_keeps_the_answer_at_most_once`,
 //!   `faults::clocks::w16_a_store_whose_clock_jumps_past_a_lease_has_one_answer_at_least_once`)
-//! - Past the retention: what was stored is forgotten; what runs says at its next renewal that the key is
-//!   its own.
+//! - Past the retention: what was stored is forgotten; what runs still has
+//!   its key, since its next renewal puts the record back.
 //!   (`faults::clocks::w16_a_store_whose_clock_jumps_past_the_retention_forgets_but_stores_what_still_runs`)
 //!
 //! **W17, the clock of the store jumps back.**
@@ -205,11 +211,13 @@
 //!   `postgres_store::pooler::w23_claims_pass_a_pooler_where_the_default_is_serializable`)
 //!
 //! **W24, two claims of one key meet.**
-//! - The second looks again.
+//! - One of them starts. The other, which looked before that was committed and found nothing, looks again
+//!   and is told that the first one runs.
 //!   (`postgres_store::races::w24_a_claim_that_finds_nothing_and_comes_second_looks_again`)
 //!
 //! **W25, the commit of a handler's transaction, or its acknowledgement, is lost.**
-//! - The client is told what became of it, or asked to repeat; a charge has one row and one answer.
+//! - The client is told what became of it, or gets a 503 and may repeat; a charge has one row and one
+//!   answer.
 //!   (`faults::storm::w25_a_storm_in_transactions_leaves_one_row_one_outcome_and_one_answer_a_key`,
 //!   `postgres_store::races::w25_a_release_that_waits_for_the_commit_of_a_lapsed_claim_finds_its_outcome`)
 //! - Nothing is said before that is certain: the claim is released first, and a commit that arrives after
@@ -229,7 +237,8 @@
 //!   (`postgres_store::pools::w26_a_storm_of_claims_keeps_no_running_work_from_its_renewal_and_its_end`)
 //!
 //! **W31, a purge meets a claim.**
-//! - The claim starts and stays.
+//! - A claim of a slot whose record has expired starts, whether the purge deletes that record before it or
+//!   after, and no purge deletes the claim.
 //!   (`postgres_store::purge::w31_claims_of_expired_slots_and_a_purge_meet_and_none_is_lost`)
 //!
 //! # Crowds and deployments

@@ -12,8 +12,7 @@ use super::time::Timestamp;
 pub struct Operation<'a> {
     /// What to do.
     pub verb: Verb<'a>,
-    /// After this moment the call does nothing: a call that its caller gave up on cannot take
-    /// effect later.
+    /// After this moment the call does nothing, so that what was given up has no effect later.
     pub deadline: Timestamp,
 }
 
@@ -63,8 +62,7 @@ pub enum Reply {
     Applied,
     /// Every other verb: refused, since the slot is not this claim's; and what it is instead.
     Fenced(Found),
-    /// Any verb: the deadline had passed, and nothing was done. For `complete` a store may do it
-    /// all the same, and answer that it is done: an outcome is true however late it is.
+    /// Any verb: the deadline had passed, and nothing was done. Only an outcome may be stored then too.
     Late,
 }
 
@@ -119,10 +117,8 @@ pub enum Found {
 /// | completed by n | Completed | Fenced | Applied, the first outcome kept | Fenced | Fenced |
 /// | completed by another, or resolved | Mismatch, else Completed | Fenced | Fenced | Fenced | Fenced |
 ///
-/// A mismatch is `OtherScheme` where the two fingerprints are of different schemes. What is answered by
-/// `Mine` changes nothing, neither the lease nor the retention. A deadline counts until it has
-/// passed: a call at that very moment is in time. A record has expired, and a lease lapsed, at their
-/// very moment.
+/// A mismatch is `OtherScheme` where the fingerprints are of different schemes. `Mine` extends neither lease
+/// nor retention. A call at its deadline is in time; a record expires and a lease lapses at their moment.
 ///
 /// The first part of the answer is what the slot holds from now on.
 #[must_use]

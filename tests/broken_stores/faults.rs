@@ -4,8 +4,7 @@ faults! {
     /// It looks, and then writes, and others come between.
     ChecksThenActs: "race::of_fifty_concurrent_requests_one_starts"
         "race::of_two_threads_that_begin_at_once_one_starts"
-        "race::of_fifty_concurrent_take_overs_one_succeeds"
-        "race::of_an_outcome_and_a_take_over_one_wins"
+        "race::of_fifty_concurrent_take_overs_one_succeeds" "race::of_an_outcome_and_a_take_over_one_wins"
         "race::of_a_resolution_and_a_take_over_one_wins"
         "race::of_fifty_concurrent_requests_after_a_release_one_starts";
     /// It keeps less of the address than there is, and returns another tenant's record.
@@ -285,8 +284,7 @@ faults! {
     MissesTheResolution: "watch::a_watch_ends_when_the_claim_is_resolved";
     /// A call that was given up happens later.
     HappensLate: "deadline::a_late_begin_does_not_claim_later"
-        "deadline::a_late_begin_does_not_take_over_later"
-        "deadline::a_late_renewal_does_not_extend_later"
+        "deadline::a_late_begin_does_not_take_over_later" "deadline::a_late_renewal_does_not_extend_later"
         "deadline::a_late_release_does_not_free_later"
         "deadline::a_late_resolution_does_not_decide_later";
     /// A call that was late has happened, and the reply says that it has not.

@@ -16,6 +16,8 @@ fn every_statement_names_tests_and_all_of_them_exist() {
         assert!(!names.is_empty(), "no test is named: {statement}");
         for name in names {
             assert!(exists(&sources, name), "there is no test {name}");
+            let said = name.starts_with("campaign::");
+            assert!(said || !is_ignored(&sources, name), "{name} is not run by scripts/test");
         }
     }
 }
@@ -68,6 +70,16 @@ fn exists(sources: &[(PathBuf, String)], name: &str) -> bool {
             && [format!("fn {function}("), format!("{function}:"), format!("{function} ")]
                 .iter()
                 .any(|written| text.contains(written))
+    })
+}
+
+/// Whether it runs only when it is asked for.
+fn is_ignored(sources: &[(PathBuf, String)], name: &str) -> bool {
+    let function = name.rsplit("::").next().unwrap_or(name);
+    sources.iter().any(|(_, text)| {
+        let before = text.split_once(&format!("fn {function}(")).map_or("", |(before, _)| before);
+        let attributes = before.rsplit("\n\n").next().unwrap_or(before);
+        attributes.contains("#[ignore")
     })
 }
 
