@@ -31,9 +31,9 @@ use tokio_util::task::TaskTracker;
 pub use self::abandoned::Abandoned;
 pub(crate) use self::abandoned::{Finding, Recover};
 pub(crate) use self::admission::{Admission, Admitted, Asking};
-#[cfg(feature = "postgres")]
 #[cfg(all(feature = "axum", feature = "postgres"))]
 pub(crate) use self::call::Chain;
+#[cfg(feature = "postgres")]
 pub(crate) use self::joint::{Joint, Lent};
 use self::lease::Renewals;
 pub use self::rejection::Rejection;

@@ -93,8 +93,7 @@ faults! {
         "begin::a_lapsed_lease_is_taken_over_at_least_once";
     /// It renews for anybody.
     RenewsForAnybody: "renew::a_renewal_after_the_take_over_is_fenced"
-        "renew::a_renewal_of_another_request_is_fenced"
-        "renew::a_renewal_of_a_lapsed_claim_of_another_is_fenced"
+        "renew::a_renewal_of_another_request_is_fenced" "renew::a_renewal_of_a_lapsed_claim_of_another_is_fenced"
         "renew::a_renewal_of_a_lost_claim_that_another_has_made_is_fenced";
     /// It renews what was released.
     RenewsTheReleased: "renew::a_renewal_after_the_release_is_fenced";
@@ -126,8 +125,7 @@ faults! {
         "complete::an_outcome_of_a_lost_claim_that_another_has_made_is_fenced";
     /// The second outcome replaces the first one.
     KeepsTheSecondOutcome: "complete::the_first_outcome_is_kept"
-        "complete::the_first_outcome_is_kept_whatever_its_size"
-        "race::of_fifty_outcomes_of_one_claim_one_is_kept";
+        "complete::the_first_outcome_is_kept_whatever_its_size" "race::of_fifty_outcomes_of_one_claim_one_is_kept";
     /// The second outcome makes the record live longer.
     ExtendsTheCompleted: "complete::the_first_retention_is_kept";
     /// A repeated outcome is refused.
@@ -159,8 +157,7 @@ faults! {
     LosesTheMarkOfAField: "complete::an_outcome_keeps_the_mark_of_sensitive_fields";
     /// A body ends after 64 KiB.
     CutsALargeBody: "complete::an_outcome_may_be_large"
-        "complete::a_refusal_tells_a_large_outcome_too"
-        "resolve::an_abandoned_claim_can_be_given_a_large_outcome";
+        "complete::a_refusal_tells_a_large_outcome_too" "resolve::an_abandoned_claim_can_be_given_a_large_outcome";
     /// A body ends after 1 MiB.
     CutsAVeryLargeBody: "complete::an_outcome_may_be_very_large";
     /// A body ends where 4 KiB do.
@@ -182,8 +179,7 @@ faults! {
     /// A released slot is empty.
     LeavesNoTombstone: "begin::a_begin_that_arrives_after_its_own_release_is_cancelled"
         "renew::a_renewal_after_the_release_is_fenced" "look::a_tombstone_is_seen"
-        "complete::an_outcome_after_the_release_is_fenced"
-        "release::a_tombstone_outlives_a_short_retention";
+        "complete::an_outcome_after_the_release_is_fenced" "release::a_tombstone_outlives_a_short_retention";
     /// Of nothing a tombstone stays.
     LeavesATombstoneOfNothing: "release::a_release_of_nothing_is_done"
         "release::a_release_of_what_has_expired_is_done";
@@ -285,8 +281,7 @@ faults! {
     /// A call that was given up happens later.
     HappensLate: "deadline::a_late_begin_does_not_claim_later"
         "deadline::a_late_begin_does_not_take_over_later" "deadline::a_late_renewal_does_not_extend_later"
-        "deadline::a_late_release_does_not_free_later"
-        "deadline::a_late_resolution_does_not_decide_later";
+        "deadline::a_late_release_does_not_free_later" "deadline::a_late_resolution_does_not_decide_later";
     /// A call that was late has happened, and the reply says that it has not.
     DeniesWhatWasLate: "deadline::a_late_begin_does_not_claim_later"
         "deadline::a_late_release_does_not_free_later";

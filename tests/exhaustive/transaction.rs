@@ -230,7 +230,7 @@ fn commit(world: &World, state: &State, by: usize) -> Option<Called> {
     let mut called = world.store.call(state, by, Call::Complete);
     let (phase, marked) = (Phase::Completed(outcome(item, by)), false);
     let Try { token, number, order, .. } = *item;
-    let left = Some(Kept { owner, token, number, order, phase, marked, ..found });
+    let left = Some(Kept { owner, token, number, phase, marked, order, ..found });
     let compared = world.variant.defect.is_none();
     assert!(!compared || called.answer == Answer::Applied, "apply says who may complete");
     (called.left, called.answer, called.again) = (left, Answer::Applied, (left, Answer::Applied));
