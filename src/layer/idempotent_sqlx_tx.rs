@@ -1,8 +1,8 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use super::idempotent_tx::NoTransaction;
 use super::loan::Loan;
+use super::no_transaction::NoTransaction;
 use crate::engine::RunningClaim;
 use crate::store::postgres::sqlx::PgConnection;
 use crate::store::postgres::{Lender, SharedSqlx};

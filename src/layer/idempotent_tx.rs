@@ -4,9 +4,9 @@ use std::ops::Deref;
 use deadpool_postgres::Client;
 
 use super::loan::Loan;
+use super::no_transaction::NoTransaction;
 use super::transaction::SerializationFailure;
 use crate::engine::RunningClaim;
-use crate::store::Error;
 use crate::store::postgres::{Lender, Shared, lost_a_race};
 
 /// A transaction in which what the handler writes is committed together with the outcome of its
@@ -65,29 +65,6 @@ use crate::store::postgres::{Lender, Shared, lost_a_race};
 ///   take no second connection of that pool meanwhile: handlers that hold one each wait for each other.
 pub struct IdempotentTx(Loan<Shared>);
 
-/// Why a handler has no [`IdempotentTx`], or no [`RecoveryPoints`](crate::RecoveryPoints). As a response it says that nothing was executed.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum NoTransaction {
-    /// The request is not protected: it has no key, or its route has no layer.
-    Unclaimed,
-    /// The request runs unprotected, since the store could not be asked.
-    Unprotected,
-    /// The store of the layer is no [`PostgresStore`](crate::PostgresStore).
-    NoDatabase,
-    /// The store was given no pool of `sqlx`:
-    /// [`PostgresStore::sqlx`](crate::PostgresStore::sqlx).
-    #[cfg(feature = "sqlx")]
-    NoSqlxPool,
-    /// The transaction is in use already, or was begun as one of another kind, or its handler has
-    /// ended.
-    InUse,
-    /// Another worker owns the key by now.
-    ClaimLost,
-    /// The database cannot be used.
-    Unavailable(Error),
-}
-
 impl IdempotentTx {
     /// The transaction of this claim: begun, or the one that was begun before and is not in use.
     ///
@@ -113,32 +90,6 @@ impl fmt::Debug for IdempotentTx {
     }
 }
 
-impl fmt::Display for NoTransaction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unprotected => "the store could not be asked, so the request has no transaction",
-            Self::Unclaimed => {
-                "the request has no key, or its route no layer, so it has no transaction"
-            }
-            Self::NoDatabase => "the store of the layer has no transactions: use a PostgresStore",
-            #[cfg(feature = "sqlx")]
-            Self::NoSqlxPool => "the store has no pool of sqlx: give it one, PostgresStore::sqlx",
-            Self::InUse => "the transaction of this request is in use, or its handler has ended",
-            Self::ClaimLost => "another worker owns the key by now",
-            Self::Unavailable(_) => "the database cannot be used",
-        })
-    }
-}
-
-impl std::error::Error for NoTransaction {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Unavailable(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
 impl SerializationFailure {
     /// Whether this is what an error of the database's client says: a serialization failure or a
     /// deadlock. An error of your own may be around it, if that names it as its
@@ -152,12 +103,9 @@ impl SerializationFailure {
 #[cfg(feature = "axum")]
 mod extract {
     use axum::extract::FromRequestParts;
-    use axum::response::{IntoResponse, Response};
     use http::request::Parts;
 
-    use super::super::problem::Problems;
     use super::{IdempotentTx, NoTransaction, RunningClaim};
-    use crate::engine::{Chain, Rejection, Verdict};
 
     impl<S: Sync> FromRequestParts<S> for IdempotentTx {
         type Rejection = NoTransaction;
@@ -165,24 +113,6 @@ mod extract {
         async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoTransaction> {
             let claim = parts.extensions.get::<RunningClaim>().cloned();
             Self::begin(&claim.ok_or(NoTransaction::Unclaimed)?).await
-        }
-    }
-
-    impl IntoResponse for NoTransaction {
-        fn into_response(self) -> Response {
-            tracing::error!(error = %Chain(&self), "the handler has no transaction");
-            let rejection = match self {
-                Self::Unclaimed => Rejection::KeyMissing,
-                #[cfg(feature = "sqlx")]
-                Self::NoSqlxPool => Rejection::HandlerFailed { retryable: false },
-                Self::NoDatabase | Self::InUse => Rejection::HandlerFailed { retryable: false },
-                Self::Unprotected | Self::ClaimLost | Self::Unavailable(_) => {
-                    Rejection::unavailable()
-                }
-            };
-            let mut response = Problems::new().response(&rejection).map(axum::body::Body::from);
-            response.extensions_mut().insert(Verdict::NotExecuted);
-            response
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use super::idempotent_tx::NoTransaction;
+use super::no_transaction::NoTransaction;
 use crate::engine::{Joint, Lent, RunningClaim};
 use crate::protocol::Claim;
 use crate::store::postgres::{Lender, NotBegun};

@@ -166,6 +166,8 @@ mod invalid_config;
 mod layer;
 #[cfg(feature = "postgres")]
 mod loan;
+#[cfg(feature = "postgres")]
+mod no_transaction;
 mod options;
 mod policy;
 mod problem;
@@ -190,9 +192,11 @@ pub use self::future::ResponseFuture;
 #[cfg(feature = "sqlx")]
 pub use self::idempotent_sqlx_tx::IdempotentSqlxTx;
 #[cfg(feature = "postgres")]
-pub use self::idempotent_tx::{IdempotentTx, NoTransaction};
+pub use self::idempotent_tx::IdempotentTx;
 pub use self::invalid_config::InvalidConfig;
 pub use self::layer::{Drain, IdempotencyLayer};
+#[cfg(feature = "postgres")]
+pub use self::no_transaction::NoTransaction;
 pub use self::options::{InFlight, Required, Scope, StoreFailure};
 pub use self::policy::Policy;
 pub use self::problem::Problems;

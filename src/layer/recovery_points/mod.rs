@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 pub use self::error::{PhaseError, PhaseFailure};
 pub use self::phase_tx::PhaseTx;
-use super::idempotent_tx::NoTransaction;
+use super::no_transaction::NoTransaction;
 use crate::engine::{Lent, RunningClaim};
 use crate::protocol::Points;
 use crate::store::Transaction as _;

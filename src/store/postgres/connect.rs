@@ -10,39 +10,11 @@ use super::connection::Source;
 use super::connection::lane::Lane;
 use super::listen::Listener;
 use super::purge;
+use super::settings::Settings;
 use super::statements::Statements;
 use super::table::{InvalidTable, Table};
 use super::watch::Watches;
 use crate::store::server_clock::ServerClock;
-
-/// What a store can be told.
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) table: Table,
-    /// How many connections there are for claims, and how many for finishing.
-    connections: usize,
-    /// Whether between here and the server is a pooler that hands out its connections by the
-    /// transaction.
-    pub(super) pooler: bool,
-    /// Of the transactions that handlers are lent.
-    pub(super) isolation: IsolationLevel,
-    /// Where handlers' transactions of `sqlx` get their connections.
-    #[cfg(feature = "sqlx")]
-    pub(super) sqlx: Option<sqlx::PgPool>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            table: Table::default(),
-            connections: 5,
-            pooler: false,
-            isolation: IsolationLevel::ReadCommitted,
-            #[cfg(feature = "sqlx")]
-            sqlx: None,
-        }
-    }
-}
 
 impl PostgresStore {
     /// A store that connects as this pool does: to its servers, with its user and its TLS.

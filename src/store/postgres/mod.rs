@@ -65,6 +65,7 @@ mod migrate;
 mod points;
 mod purge;
 mod row;
+mod settings;
 mod statements;
 mod table;
 mod transaction;

@@ -12,8 +12,8 @@ use deadpool_postgres::tokio_postgres::types::{ToSql, Type};
 use deadpool_postgres::tokio_postgres::{Row, Statement};
 use futures_util::future::{join3, try_join_all};
 
-use super::connect::Settings;
 use super::error::Failure;
+use super::settings::Settings;
 use super::statements::{Statements, Verb};
 use crate::store::server_clock::{ServerClock, here};
 

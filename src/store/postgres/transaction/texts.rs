@@ -4,7 +4,7 @@ use deadpool_postgres::tokio_postgres::IsolationLevel;
 use deadpool_postgres::tokio_postgres::types::Type;
 
 use crate::protocol::Claim;
-use crate::store::postgres::connect::Settings;
+use crate::store::postgres::settings::Settings;
 
 /// Where a transaction goes back to if its handler has refused the request.
 pub(super) const SAVEPOINT: &str = "SAVEPOINT tower_idempotency";
