@@ -148,6 +148,7 @@
 //!
 //! The handler runs in a span `idempotency` with the slot and the attempt number.
 
+mod arrived;
 mod body;
 mod capture;
 mod config;

@@ -8,11 +8,11 @@ use http_body::Body;
 use tower::Service;
 use tracing::Instrument as _;
 
+use super::arrived::{Arrived, Ready};
 use super::body::{RequestBody, ResponseBody, Whole};
 use super::capture::{Captured, Sorted, sort};
 use super::headers::STATUS;
 use super::policy::Policy;
-use super::service::{Arrived, Ready};
 use super::shared::Shared;
 use crate::engine::{Admitted, Conclusion, Held, Rejection, Run, RunningClaim, Settled, Verdict};
 use crate::protocol::{Fields, Outcome, Ran};
