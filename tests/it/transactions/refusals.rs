@@ -89,7 +89,7 @@ fn why_there_is_none_is_said() {
     let error = Error::new(ErrorKind::TimedOut, Operation::Commit, Effect::None);
     let text = error.to_string();
     for (none, said, source) in [
-        (NoTransaction::Unclaimed, "not protected", None),
+        (NoTransaction::Unclaimed, "no key", None),
         (NoTransaction::Unprotected, "could not be asked", None),
         (NoTransaction::NoDatabase, "use a PostgresStore", None),
         (NoTransaction::InUse, "in use", None),
