@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tower::{Layer as _, ServiceExt as _, service_fn};
@@ -140,5 +140,45 @@ async fn a_request_in_chunks_is_as_long_as_all_of_them_together() {
         let body = Body::from_stream(stream::iter(chunks.into_iter().map(Ok::<_, Infallible>)));
         let answer = service.oneshot(request(body)).await.expect("an answer");
         assert_eq!(answer.status(), status);
+    }
+}
+
+/// A body of one frame, which says that it has ended or leaves that to its trailers. Who asks for more
+/// waits for good.
+struct Single(Option<Frame<Bytes>>, bool);
+
+impl http_body::Body for Single {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.take().map_or(Poll::Pending, |frame| Poll::Ready(Some(Ok(frame))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.1 && self.0.is_none()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_more_of_a_body_that_has_ended_or_sent_its_trailers() {
+    let data = || Single(Some(Frame::data(Bytes::from_static(b"all"))), true);
+    let trailers = || Single(Some(Frame::trailers(HeaderMap::new())), false);
+    for text in ["all", ""] {
+        let handler = service_fn(move |_: Request<RequestBody<Single>>| async move {
+            let body = if text.is_empty() { trailers() } else { data() };
+            Ok::<_, Infallible>(Response::new(body))
+        });
+        let service = layer_with(&AnyStore::memory(), Policy::new()).layer(handler);
+        for _ in 0..2 {
+            let answer = service.clone().oneshot(request(data()));
+            let answer = tokio::time::timeout(Duration::from_secs(1), answer).await;
+            let answer = answer.expect("an answer in time").expect("an answer");
+            assert_eq!(answer.status(), 200);
+            assert_eq!(answer.into_body().collect().await.expect("a whole body").to_bytes(), text);
+        }
     }
 }

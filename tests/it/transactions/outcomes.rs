@@ -98,15 +98,21 @@ async fn a_policy_can_keep_what_a_refusal_wrote() {
 
 #[tokio::test]
 async fn an_ambiguous_answer_rolls_back_and_a_retry_runs_under_either_guarantee() {
-    for guarantee in [Guarantee::AtMostOnce, Guarantee::AtLeastOnce] {
+    for (guarantee, status) in [
+        (Guarantee::AtMostOnce, StatusCode::INTERNAL_SERVER_ERROR),
+        (Guarantee::AtLeastOnce, StatusCode::INTERNAL_SERVER_ERROR),
+        (Guarantee::AtMostOnce, StatusCode::BAD_REQUEST),
+    ] {
         let (shop, (key, ask)) = (Shop::open(), a_key());
         let app = shop
-            .serve(Policy::new().guarantee(guarantee), async |run, _tx| match run.number {
-                1 => StatusCode::INTERNAL_SERVER_ERROR,
-                _ => StatusCode::CREATED,
+            .serve(Policy::new().guarantee(guarantee), move |run, _tx| async move {
+                match run.number {
+                    1 => (status, Extension(Verdict::Ambiguous)),
+                    _ => (StatusCode::CREATED, Extension(Verdict::Definitive)),
+                }
             })
             .await;
-        assert_eq!(app.send(&ask).await.status, 500);
+        assert_eq!(app.send(&ask).await.status, status.as_u16());
         assert_eq!((shop.rows(&key), shop.phases()), (0, vec![RELEASED]));
         let retry = app.send(&ask).await;
         assert_eq!((retry.status, retry.is_replay()), (201, false));
