@@ -254,7 +254,15 @@ fn is_there(pid: Pid) -> bool {
 /// The server that all tests of this process share that do not disturb it.
 pub fn shared() -> &'static PostgresServer {
     static SHARED: OnceLock<PostgresServer> = OnceLock::new();
-    SHARED.get_or_init(|| PostgresServer::launch(Version::Packaged, &[], true))
+    SHARED.get_or_init(|| PostgresServer::launch(shared_version(), &[], true))
+}
+
+/// The packaged one, unless `POSTGRES=newer` asks for all tests on the other.
+fn shared_version() -> Version {
+    match std::env::var("POSTGRES").as_deref() {
+        Ok("newer") => Version::Newer,
+        _ => Version::Packaged,
+    }
 }
 
 /// The same of the newer version.
