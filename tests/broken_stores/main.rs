@@ -41,6 +41,9 @@ use self::store::BrokenStore;
 /// A case that has not ended by then has failed. Time passes by itself where all wait.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Two threads seldom meet where sixty more want their cores: then the fault is tried again, alone.
+const TRIES: usize = 10;
+
 /// The cases that do not hold of a store with this fault. They run beside each other on one thread.
 fn failing(fault: Fault) -> Vec<String> {
     let runtime =
@@ -76,8 +79,16 @@ fn each_fault_fails_the_cases_that_are_named_for_it() {
     for ((fault, sentence, named), thread) in threads {
         let failing = thread.join().expect("its cases have run");
         println!("{fault:?}:{sentence} {} cases fail: {}", failing.len(), failing.join(", "));
-        let passes = named.iter().filter(|name| !failing.iter().any(|case| case == *name));
-        missed.extend(passes.map(|name| format!("{fault:?} passes {name}")));
+        let passes = |failing: &[String]| -> BTreeSet<&str> {
+            named.iter().copied().filter(|name| !failing.iter().any(|case| case == name)).collect()
+        };
+        let mut passing = passes(&failing);
+        for _ in 0..TRIES {
+            if !passing.is_empty() {
+                passing = &passing & &passes(&self::failing(*fault));
+            }
+        }
+        missed.extend(passing.iter().map(|name| format!("{fault:?} passes {name}")));
     }
     assert!(missed.is_empty(), "{missed:#?}");
 }

@@ -31,6 +31,7 @@ pub struct BrokenStore {
     pub watching: Watching,
     late: Mutex<Vec<Late>>,
     locked: AtomicBool,
+    turn: Mutex<()>,
 }
 
 impl BrokenStore {
@@ -44,6 +45,7 @@ impl BrokenStore {
             watching: Watching::default(),
             late: Mutex::default(),
             locked: AtomicBool::new(false),
+            turn: Mutex::default(),
         }
     }
 
@@ -53,13 +55,21 @@ impl BrokenStore {
         if within.is_zero() {
             return self.run_late(slot, &verb);
         }
-        let found = self.found(slot);
-        match (self.fault, &verb) {
+        let early = self.found(slot);
+        let pauses = self.pause(slot, &verb, early.is_some()).await?;
+        let _turn = lock(&self.turn);
+        let found = if pauses { early } else { self.found(slot) };
+        Ok(self.decide(slot, found.as_ref(), &verb))
+    }
+
+    /// Whether something may have happened between the look and now, as it never may in a right store.
+    async fn pause(&self, slot: Slot, verb: &Verb<'_>, known: bool) -> Result<bool, Error> {
+        match (self.fault, verb) {
             (Fault::ChecksThenActs, _) => {
                 std::thread::sleep(Duration::from_micros(50));
                 tokio::task::yield_now().await;
             }
-            (Fault::StopsHalfWay, Verb::Begin(attempt)) if found.is_none() => {
+            (Fault::StopsHalfWay, Verb::Begin(attempt)) if !known => {
                 let now = self.now();
                 let half = Grant { number: 0, fence: FenceToken::at(now) };
                 let half = Record::in_progress(&(*attempt).clone().claim(half), now);
@@ -73,9 +83,9 @@ impl BrokenStore {
                 tokio::task::yield_now().await;
                 self.locked.store(false, Ordering::Relaxed);
             }
-            _ => {}
+            _ => return Ok(false),
         }
-        Ok(self.decide(slot, found.as_ref(), &verb))
+        Ok(true)
     }
 
     /// A call whose time is over before it begins.
@@ -105,8 +115,7 @@ impl BrokenStore {
         }
     }
 
-    /// There is one thread and no await here: so it is atomic, but for the faults that wait between
-    /// the look of `run` and this.
+    /// Atomic where its caller has looked and called it in one turn: two threads of a case may call.
     fn decide(&self, slot: Slot, found: Option<&Record>, verb: &Verb<'_>) -> Reply {
         let (fault, now) = (self.fault, self.now());
         let asked = Asked::instead(fault, verb, found);
