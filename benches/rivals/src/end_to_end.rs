@@ -70,19 +70,28 @@ pub(crate) fn question(bytes: usize) -> Question {
     }
 }
 
+/// Checks a server, and stores what will be replayed there.
+pub(crate) async fn prepared(
+    rivalry: Rivalry,
+    server: &Server,
+    bytes: usize,
+) -> Result<Load, Refusal> {
+    let question = question(bytes);
+    check(rivalry.library, server.address, &question, 1).await?;
+    let stored = (STORED_BYTES / bytes.max(1)).min(1000);
+    let marks = rivalry.library != Library::Bare;
+    Load::prepare(server.address, question, 2, stored as u64, marks).await
+}
+
 impl Results {
     /// Starts a server and measures it with all these numbers of connections.
     fn of(&mut self, plan: Plan, connections: &[usize]) {
         let Plan { rivalry, bytes, .. } = plan;
         let store = Store::start(rivalry.store);
         let server = Server::start(rivalry, store.as_ref(), &[]);
-        let question = question(bytes);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let work = async {
-            check(rivalry.library, server.address, &question, 1).await?;
-            let stored = (STORED_BYTES / bytes.max(1)).min(1000);
-            let marks = rivalry.library != Library::Bare;
-            let load = Load::prepare(server.address, question, 2, stored as u64, marks).await?;
+            let load = prepared(rivalry, &server, bytes).await?;
             for &connections in connections {
                 for keys in Keys::BOTH {
                     match plan.measure((&server, store.as_ref()), &load, keys, connections).await {

@@ -14,10 +14,12 @@ mod load;
 mod machine;
 mod measure;
 mod pace;
+mod parts;
 mod plots;
 #[allow(dead_code, reason = "the tests need all of it")]
 #[path = "../../../tests/it/support/postgres_programs.rs"]
 mod postgres_programs;
+mod profile;
 mod report;
 mod rows;
 mod scaling;
@@ -41,13 +43,15 @@ enum Command {
     Bodies(EndToEnd),
     /// Latencies at a rate that all can keep.
     FixedRate(EndToEnd),
+    /// Where the time of servers and stores goes, by a sampling profiler.
+    Profile(EndToEnd),
     /// Many requests for one key at once.
     Herd(Output),
     /// The memory store with one thread and with two.
     Scaling(Output),
     /// Many live records in Redis.
     LiveKeys(LiveKeys),
-    /// All of these but the last.
+    /// All of these but profiles and live keys.
     All(EndToEnd),
     /// A server to be measured.
     #[command(hide = true)]
@@ -96,6 +100,7 @@ fn main() {
         Command::EndToEnd(options) => end_to_end::measure(&options),
         Command::Bodies(options) => bodies::measure(&options),
         Command::FixedRate(options) => fixed_rate::measure(&options),
+        Command::Profile(options) => profile::measure(&options),
         Command::Herd(output) => herd::measure(&output.into),
         Command::Scaling(output) => scaling::measure(&output.into),
         Command::LiveKeys(options) => live_keys::measure(options.keys, &options.output.into),

@@ -64,9 +64,13 @@ impl Server {
         Self { process, address }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.child.id()
+    }
+
     /// How long it has been on a processor.
     pub(crate) fn cpu(&self) -> Duration {
-        cpu::time(self.process.child.id())
+        cpu::time(self.id())
     }
 }
 
@@ -134,9 +138,13 @@ impl Store {
         }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.child.id()
+    }
+
     /// How long it has been on a processor.
     pub(crate) fn cpu(&self) -> Duration {
-        cpu::time_of_family(self.process.child.id())
+        cpu::time_of_family(self.id())
     }
 
     /// The answer to a command of plain words.

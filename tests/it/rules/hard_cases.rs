@@ -64,13 +64,13 @@ async fn rule_27_a_store_that_blinks_after_a_long_run_gets_the_outcome_in_time(s
 
 async fn rule_27_an_outcome_near_max_run_is_still_stored(store: AnyStore) {
     let faulty = FaultyStore::new(&store);
-    let policy = Policy::new().lease(ms(900)).max_run(ms(1000));
+    let policy = Policy::new().lease(ms(1900)).max_run(ms(2000));
     let layer = layer(&faulty).store_timeout(ms(100)).policy(policy).build().expect("valid");
     let blinks = faulty.clone();
     let app = App::start(layer, move |_| {
         let blinks = blinks.clone();
         async move {
-            pause(950).await;
+            pause(1850).await;
             cannot_finish(&blinks);
         }
     })
