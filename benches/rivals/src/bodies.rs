@@ -1,6 +1,6 @@
 //! Larger bodies over loopback sockets.
 
-use crate::end_to_end::rounds;
+use crate::rounds::rounds;
 use crate::subject::{Rivalry, StoreKind};
 use crate::{EndToEnd, report};
 

@@ -12,10 +12,10 @@ use rand::seq::SliceRandom as _;
 use crate::EndToEnd;
 use crate::check::{Refusal, check};
 use crate::cpu::{self, Place};
-use crate::end_to_end::{SMALL, question};
 use crate::load::{Keys, Load};
 use crate::machine::publish;
 use crate::report::Spread;
+use crate::rounds::{SMALL, question};
 use crate::servers::{Server, Store};
 use crate::subject::{Library, Rivalry};
 

@@ -7,11 +7,11 @@ use std::path::Path;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use crate::end_to_end::SMALL;
 use crate::load::Keys;
 use crate::machine::description;
 use crate::measure::Measure;
 use crate::report::Group;
+use crate::rounds::SMALL;
 use crate::subject::{Library, Rivalry, StoreKind};
 
 type Drawing<'a> = DrawingArea<SVGBackend<'a>, Shift>;

@@ -10,11 +10,11 @@ use tempfile::NamedTempFile;
 use crate::EndToEnd;
 use crate::check::Refusal;
 use crate::cpu::{self, Place};
-use crate::end_to_end::{SMALL, prepared};
 use crate::load::Keys;
 use crate::machine::publish;
 use crate::measure::{Measure, Plan};
 use crate::parts::{Part, Shares};
+use crate::rounds::{SMALL, prepared};
 use crate::servers::{Server, Store};
 use crate::subject::{Rivalry, StoreKind};
 

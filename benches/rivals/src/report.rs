@@ -4,10 +4,10 @@ use std::fmt::{self, Display, Formatter, Write as _};
 use std::fs;
 
 use crate::EndToEnd;
-use crate::end_to_end::{Results, SMALL, Unmeasured};
 use crate::load::Keys;
 use crate::machine::publish;
 use crate::measure::Measure;
+use crate::rounds::{Results, SMALL, Unmeasured};
 use crate::subject::{Library, Rivalry};
 
 /// A median and its quartiles.

@@ -11,7 +11,7 @@ use tower_idempotency::store::postgres::deadpool_postgres::{Manager, Pool};
 use tower_idempotency::store::postgres::tokio_postgres::NoTls;
 use tower_idempotency::{IdempotencyLayer, IdempotentTx, PostgresStore, Tenant};
 
-use crate::serve::Runs;
+use crate::runs::Runs;
 
 /// So many connections at most, and for the store so many for claims and for completions each.
 const CONNECTIONS: u32 = 16;

@@ -1,8 +1,6 @@
 //! A server to be measured, in a process of its own, with one thread.
 
 use std::io::Write as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -14,6 +12,7 @@ use clap::Args;
 use overhead::workload::ANSWER;
 use tokio::net::TcpListener;
 
+use crate::runs::Runs;
 use crate::subject::{Library, StoreKind};
 use crate::{herd, rows};
 
@@ -69,16 +68,6 @@ impl Serve {
     }
 }
 
-/// How often handlers have run.
-#[derive(Clone, Default)]
-pub(crate) struct Runs(Arc<AtomicU64>);
-
-impl Runs {
-    pub(crate) fn count(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 fn pay(runs: Runs) -> MethodRouter {
     post(async move |_: Bytes| {
         runs.count();
@@ -102,6 +91,6 @@ fn handlers(runs: &Runs, payments: MethodRouter) -> Router {
         .route("/payments", payments)
         .route("/mirror", post(mirror))
         .route("/slow", post(slow))
-        .route("/runs", get(async move || told.0.load(Ordering::Relaxed).to_string()))
+        .route("/runs", get(async move || told.total().to_string()))
         .layer(DefaultBodyLimit::disable())
 }
