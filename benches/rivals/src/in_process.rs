@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use http::header::COOKIE;
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderValue, Request};
 use overhead::Cost;
 use overhead::workload::{Workload, router};
 use rand::SeedableRng as _;
@@ -21,8 +21,6 @@ use crate::subject::Library;
 
 const LIBRARIES: [Library; 4] =
     [Library::Bare, Library::TowerIdempotency, Library::Idempotent, Library::AxumIdempotent];
-const WORKLOADS: [Workload; 4] =
-    [Workload::NoKey, Workload::Fresh, Workload::Replay, Workload::Large(64 * 1024)];
 const ROUNDS: usize = 21;
 
 /// Runs requests through one library, for callgrind or against the clock.
@@ -38,10 +36,11 @@ fn runtime() -> Runtime {
 /// The microseconds that one of so many requests takes, with a new store.
 fn drive(runtime: &Runtime, library: Library, workload: Workload, requests: u32) -> f64 {
     runtime.block_on(async {
-        let protected = library.protect(router(), None).await;
+        // `axum::serve` does the same: else each request builds the layered route anew.
+        let protected = library.protect(router(), None).await.with_state(());
         let service = ServiceBuilder::new().map_request(in_session).service(protected);
         let since = SystemClock.monotonic();
-        workload.drive(service, 0..requests, StatusCode::OK).await;
+        workload.drive(service, 0..requests, library.mismatch()).await;
         (SystemClock.monotonic() - since).as_secs_f64() * 1e6 / f64::from(requests)
     })
 }
@@ -65,7 +64,7 @@ pub(crate) fn compare(into: &Path) {
         .to_owned();
     let seed = rand::random();
     let mut random = StdRng::seed_from_u64(seed);
-    for workload in WORKLOADS {
+    for workload in Workload::ALL {
         let names = LIBRARIES.map(Library::name);
         let costs = Cost::of(names.each_ref().map(String::as_str), workload);
         let times = cpu::on(Place::Measured, || times(workload, &mut random));
@@ -81,7 +80,10 @@ pub(crate) fn compare(into: &Path) {
 /// Microseconds of a request: of each library, in each round.
 fn times(workload: Workload, random: &mut StdRng) -> Vec<[f64; 4]> {
     let runtime = runtime();
-    let requests = if matches!(workload, Workload::Large(_)) { 200 } else { 5000 };
+    let requests = match workload {
+        Workload::Large(bytes) => 200.min((32 << 20) / bytes) as u32,
+        _ => 5000,
+    };
     let mut order = [0, 1, 2, 3];
     let rounds = (0..ROUNDS).map(|_| {
         order.shuffle(random);

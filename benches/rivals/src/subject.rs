@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum_idempotent::{IdempotentLayer, IdempotentOptions};
 use clap::ValueEnum;
 use fred::clients::Client;
@@ -48,6 +49,15 @@ impl Library {
                  its memory store may evict a record; only within a session (each key has one of its own \
                  here, as a session gets slower with its keys)"
             }
+        }
+    }
+
+    /// How it answers a key that is reused with another body.
+    pub(crate) const fn mismatch(self) -> StatusCode {
+        match self {
+            Self::Bare | Self::AxumIdempotent => StatusCode::OK,
+            Self::TowerIdempotency => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Idempotent => StatusCode::BAD_REQUEST,
         }
     }
 
