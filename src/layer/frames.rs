@@ -39,7 +39,7 @@ impl Frames {
 
     /// The data put together, and the trailers.
     pub(super) fn join(mut self) -> (Bytes, Option<HeaderMap>) {
-        let mut data = Joined::default();
+        let mut data = Joined::of(self.len);
         let mut trailers = None;
         while let Some(frame) = self.pop_front() {
             match frame.into_data() {
@@ -52,13 +52,18 @@ impl Frames {
 }
 
 /// Chunks put together; a single one is not copied.
-#[derive(Default)]
 pub(super) struct Joined {
     first: Bytes,
     all: BytesMut,
+    expected: usize,
 }
 
 impl Joined {
+    /// So many bytes are expected, or more: memory for them is taken once there is a second chunk.
+    pub(super) fn of(expected: usize) -> Self {
+        Self { first: Bytes::new(), all: BytesMut::new(), expected }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.first.len() + self.all.len()
     }
@@ -68,7 +73,7 @@ impl Joined {
             self.first = chunk;
         } else {
             if self.all.is_empty() {
-                self.all.reserve(2 * (self.first.len() + chunk.len()));
+                self.all.reserve(self.expected.max(self.first.len() + chunk.len()));
                 self.all.extend_from_slice(&std::mem::take(&mut self.first));
             }
             self.all.extend_from_slice(&chunk);

@@ -29,11 +29,12 @@ where
     B: Body<Data = Bytes>,
 {
     let too_large = || Rejection::RequestTooLarge { limit: policy.request_limit };
-    if body.size_hint().lower() > policy.request_limit as u64 {
+    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if expected > policy.request_limit {
         return Err(too_large());
     }
     let mut fingerprinter = policy.fingerprint.begin(parts, secret);
-    let mut data = Joined::default();
+    let mut data = Joined::of(expected);
     let mut trailers = None;
     let mut body = pin!(body);
     while let Some(frame) = poll_fn(|context| poll_frame(body.as_mut(), context)).await {
