@@ -158,7 +158,7 @@ impl<B: Body<Data = Bytes>> Unread<B> {
             &head.headers,
             marker,
             data.clone(),
-            trailers.as_ref(),
+            trailers.as_deref(),
         );
         let body = ResponseBody::whole(Whole::new(data, trailers));
         let response = Response::from_parts(head, body);

@@ -82,9 +82,9 @@ fn add_age(headers: &mut HeaderMap, age: Duration) {
     }
 }
 
-fn map(fields: &Fields) -> Option<HeaderMap> {
+fn map(fields: &Fields) -> Option<Box<HeaderMap>> {
     (!fields.is_empty()).then(|| {
-        let mut map = HeaderMap::new();
+        let mut map = Box::new(HeaderMap::new());
         append(&mut map, fields);
         map
     })
