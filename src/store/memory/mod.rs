@@ -13,7 +13,8 @@ use self::watchers::Watchers;
 use super::{Effect, Error, ErrorKind, Operation as Called, Seen, Store};
 use crate::clock::{Clock, SystemClock};
 use crate::protocol::{
-    Attempt, Claim, FenceToken, Operation, Outcome, Ran, Reply, Slot, Timestamp, Verb, apply,
+    Attempt, Claim, FenceToken, Operation, Outcome, Ran, Reply, Slot, Timestamp, Verb,
+    apply_in_place,
 };
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, timeout};
 
@@ -131,13 +132,13 @@ impl MemoryStore {
         let mut shard = self.shard(&slot);
         let mut changed = shard.change(&slot, |found| {
             let absent = found.is_none();
-            let (record, answer) = apply(found, &operation, now);
+            let answer = apply_in_place(found, &operation, now);
             // Only a claim needs room. What runs already is stored even in a full store.
-            if begins && absent && record.is_some() && !self.reserve() {
-                return None;
+            if begins && absent && found.is_some() && !self.reserve() {
+                *found = None;
+                return;
             }
             reply = Some(answer);
-            record
         });
         if begins && changed.before.records < changed.after.records {
             // Its place was reserved.
