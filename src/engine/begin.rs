@@ -1,3 +1,4 @@
+use std::pin::Pin;
 use std::sync::Arc;
 
 use super::abandoned::Lapsed;
@@ -5,10 +6,14 @@ use super::admission::{Admission, Admitted, Asking, Refused, unable};
 use super::call::Call;
 use super::joint::Joint;
 use super::recovery::{Question, Recovered};
+use super::room::Room;
 use super::running::Proof;
 use super::{Answer, Engine, Held, Rejection, answer};
 use crate::protocol::{Attempt, FenceToken, Found, Grant, Guarantee, Reply, TakeOver, Timestamp};
 use crate::store::{ErrorKind, Operation, Store};
+
+/// The claim of an attempt, or why it does not run.
+type Claimed = Result<Arc<Held>, Refused>;
 
 impl Engine {
     /// Asks the store for the claim. What is rare is boxed, so that the common way is short of
@@ -18,34 +23,32 @@ impl Engine {
             let refused = Box::pin(self.refuse_without_room(asking)).await;
             return self.turn_away(asking, refused);
         };
-        match self.claim(asking).await {
-            Ok(held) => Admission::Proceed(Admitted { held, room, ticket: asking.ticket.take() }),
-            Err(refused) => self.turn_away(asking, refused),
-        }
-    }
-
-    async fn claim(self: &Arc<Self>, asking: &mut Asking<'_>) -> Result<Arc<Held>, Refused> {
-        let claimed_again = {
+        let claimed: Pin<Box<dyn Future<Output = Claimed> + Send + '_>> = {
             let call = self.begin_call(asking.attempt).await;
             match call.result {
                 Ok(Reply::Found(Found::OtherScheme(_) | Found::Unknown { .. })) => {
                     Box::pin(self.claim_again(asking, call))
                 }
-                _ => {
-                    let held = self.granted(asking, call)?;
-                    return match held.is_late() {
-                        false => Ok(held),
-                        true => Box::pin(self.make_live(asking, held)).await,
-                    };
-                }
+                _ => match self.granted(asking, call) {
+                    Ok(held) if held.is_late() => Box::pin(self.make_live(asking, held)),
+                    claimed => return self.admit(asking, room, claimed),
+                },
             }
         };
-        claimed_again.await
+        let claimed = claimed.await;
+        self.admit(asking, room, claimed)
+    }
+
+    fn admit(self: &Arc<Self>, asking: &mut Asking<'_>, room: Room, claimed: Claimed) -> Admission {
+        match claimed {
+            Ok(held) => Admission::Proceed(Admitted { held, room, ticket: asking.ticket.take() }),
+            Err(refused) => self.turn_away(asking, refused),
+        }
     }
 
     /// What the store's answer allows: to run under a claim or, where the policy says so, without.
     #[expect(clippy::result_large_err, reason = "to be refused is as common as to be granted")]
-    fn granted(self: &Arc<Self>, asking: &Asking<'_>, call: Call) -> Result<Arc<Held>, Refused> {
+    fn granted(self: &Arc<Self>, asking: &Asking<'_>, call: Call) -> Claimed {
         let Call { sent, result, lost } = call;
         let (attempt, terms) = (&*asking.attempt, asking.terms);
         let refused = match result {
@@ -87,11 +90,7 @@ impl Engine {
 
     /// Asks again where what was found was hashed in another way, has been abandoned and the
     /// application says that it may be taken over, or was granted too late to be live.
-    async fn claim_again(
-        self: &Arc<Self>,
-        asking: &mut Asking<'_>,
-        mut call: Call,
-    ) -> Result<Arc<Held>, Refused> {
+    async fn claim_again(self: &Arc<Self>, asking: &mut Asking<'_>, mut call: Call) -> Claimed {
         if let Ok(Reply::Found(Found::OtherScheme(scheme))) = &call.result
             && let Some(fingerprint) = (asking.compare)(scheme)
         {
@@ -188,11 +187,7 @@ impl Engine {
 
     /// The reply of a slow store can arrive when the lease that it grants has lapsed already, and
     /// another may have taken over: then the claim has to be renewed before anything runs.
-    async fn make_live(
-        self: &Arc<Self>,
-        asking: &Asking<'_>,
-        held: Arc<Held>,
-    ) -> Result<Arc<Held>, Refused> {
+    async fn make_live(self: &Arc<Self>, asking: &Asking<'_>, held: Arc<Held>) -> Claimed {
         let renew = |within| self.store.renew(&held.claim, within);
         let call = self.repeat(Operation::Renew, self.store_timeout, renew).await;
         let refused = match call.result {
