@@ -122,8 +122,9 @@ impl MemoryStore {
         lock(&self.shards[index])
     }
 
-    /// Runs a verb on a slot; `None` where it would have added a record to a full store.
-    fn run(&self, slot: Slot, verb: Verb<'_>) -> Option<Reply> {
+    /// Runs a verb on a slot. It fails where it would add a record to a full store, which only a claim
+    /// does.
+    fn run(&self, slot: Slot, verb: Verb<'_>) -> Result<Reply, Error> {
         let now = self.now();
         let begins = matches!(verb, Verb::Begin(_));
         let ends = !matches!(verb, Verb::Renew(_));
@@ -150,7 +151,7 @@ impl MemoryStore {
         if ends {
             self.watchers.wake(&slot);
         }
-        reply
+        reply.ok_or_else(|| Error::new(ErrorKind::Full, Called::Begin, Effect::None))
     }
 
     /// Takes the place of one more record, if there is one.
@@ -168,11 +169,6 @@ impl MemoryStore {
             // Counted under the lock: who finds nothing to remove finds it counted, too.
             self.account(Cost::default(), shard.remove_expired(now, usize::MAX));
         }
-    }
-
-    /// A verb that never adds a record to a full store.
-    fn finish(&self, slot: Slot, verb: Verb<'_>) -> Reply {
-        self.run(slot, verb).unwrap_or(Reply::Late)
     }
 
     fn account(&self, added: Cost, removed: Cost) {
@@ -196,17 +192,17 @@ impl Default for MemoryStore {
 
 impl Store for MemoryStore {
     async fn begin(&self, attempt: &Attempt, _within: Duration) -> Result<Reply, Error> {
-        let begin = || self.run(attempt.slot, Verb::Begin(attempt));
-        let swept = || {
-            self.sweep();
-            begin()
-        };
-        let full = || Error::new(ErrorKind::Full, Called::Begin, Effect::None);
-        begin().or_else(swept).ok_or_else(full)
+        match self.run(attempt.slot, Verb::Begin(attempt)) {
+            Err(_full) => {
+                self.sweep();
+                self.run(attempt.slot, Verb::Begin(attempt))
+            }
+            reply => reply,
+        }
     }
 
     async fn renew(&self, claim: &Claim, _within: Duration) -> Result<Reply, Error> {
-        Ok(self.finish(claim.attempt().slot, Verb::Renew(claim)))
+        self.run(claim.attempt().slot, Verb::Renew(claim))
     }
 
     async fn complete(
@@ -215,7 +211,7 @@ impl Store for MemoryStore {
         outcome: &Outcome,
         _within: Duration,
     ) -> Result<Reply, Error> {
-        Ok(self.finish(claim.attempt().slot, Verb::Complete(claim, &outcome.compact())))
+        self.run(claim.attempt().slot, Verb::Complete(claim, &outcome.compact()))
     }
 
     async fn release(
@@ -225,7 +221,7 @@ impl Store for MemoryStore {
         tombstone: Duration,
         _within: Duration,
     ) -> Result<Reply, Error> {
-        Ok(self.finish(attempt.slot, Verb::Release { attempt, ran, tombstone }))
+        self.run(attempt.slot, Verb::Release { attempt, ran, tombstone })
     }
 
     async fn look(&self, slot: Slot, _within: Duration) -> Result<Seen, Error> {
@@ -258,7 +254,7 @@ impl Store for MemoryStore {
         retention: Duration,
         _within: Duration,
     ) -> Result<Reply, Error> {
-        Ok(self.finish(slot, Verb::Resolve { fence, outcome: &outcome.compact(), retention }))
+        self.run(slot, Verb::Resolve { fence, outcome: &outcome.compact(), retention })
     }
 }
 
