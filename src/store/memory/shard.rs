@@ -71,12 +71,12 @@ impl Shard {
                 record.expires
             }
             Vacant(place) => {
-                let mut new = None;
+                let mut new = Box::new(None);
                 change(&mut new);
-                let Some(record) = &new else { return changed };
+                let Some(record) = &*new else { return changed };
                 changed.after = Cost::of(record);
                 let queued = record.expires;
-                place.insert(Entry { record: Box::new(new), queued });
+                place.insert(Entry { record: new, queued });
                 queued
             }
         };
