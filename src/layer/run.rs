@@ -93,12 +93,12 @@ where
 
 /// Hands the request to the handler. A function of its own, so that what it takes apart is not kept
 /// as long as the handler runs.
-fn call<S, B>(ready: Box<Ready<S>>, held: &Arc<Held>) -> S::Future
+fn call<S, B>(mut ready: Box<Ready<S>>, held: &Arc<Held>) -> S::Future
 where
     S: Service<Request<RequestBody<B>>>,
 {
-    let Ready { arrived: Arrived { mut parts, content, .. }, mut inner } = *ready;
-    parts.extensions.insert(RunningClaim(Arc::clone(held)));
+    ready.arrived.parts.extensions.insert(RunningClaim(Arc::clone(held)));
+    let Ready { arrived: Arrived { parts, content, .. }, mut inner } = *ready;
     inner.call(Request::from_parts(parts, RequestBody::whole(content)))
 }
 
@@ -114,18 +114,18 @@ fn conclude<R, E>(
 where
     R: Body<Data = Bytes>,
 {
-    match (ran, answered) {
-        (Run::Finished(()), Ok(Sorted::Captured(conclusion, response))) => {
-            return (conclusion, Ok(response));
-        }
-        (Run::Finished(()), Ok(Sorted::Unread(unread))) if !unread.is_broken() => {
-            let (conclusion, response) = unread.capture(policy, &shared.marker);
-            return (conclusion, Ok(response));
-        }
-        (Run::Finished(()), Err(error)) => return (Conclusion::Free(Ran::No), Err(error)),
-        (Run::Finished(()), Ok(_)) => {}
-        (Run::Panicked, _) => tracing::error!("the handler panicked"),
-        (Run::Stopped, _) => tracing::error!("the handler exceeded max_run"),
+    match ran {
+        Run::Finished(()) => match answered {
+            Ok(Sorted::Captured(conclusion, response)) => return (conclusion, Ok(response)),
+            Ok(Sorted::Unread(unread)) if !unread.is_broken() => {
+                let (conclusion, response) = unread.capture(policy, &shared.marker);
+                return (conclusion, Ok(response));
+            }
+            Err(error) => return (Conclusion::Free(Ran::No), Err(error)),
+            Ok(_) => {}
+        },
+        Run::Panicked => tracing::error!("the handler panicked"),
+        Run::Stopped => tracing::error!("the handler exceeded max_run"),
     }
     // An inner service that never became ready has not executed anything.
     let verdict = if called { Verdict::Ambiguous } else { Verdict::NotExecuted };
