@@ -1,3 +1,4 @@
+use std::pin::Pin;
 use std::sync::Arc;
 
 use super::abandoned::Lapsed;
@@ -5,10 +6,14 @@ use super::admission::{Admission, Admitted, Asking, Refused, unable};
 use super::call::Call;
 use super::joint::Joint;
 use super::recovery::{Question, Recovered};
-use super::running::{self, Proof};
+use super::room::Room;
+use super::running::Proof;
 use super::{Answer, Engine, Held, Rejection, answer};
 use crate::protocol::{Attempt, FenceToken, Found, Grant, Guarantee, Reply, TakeOver, Timestamp};
 use crate::store::{ErrorKind, Operation, Store};
+
+/// The claim of an attempt, or why it does not run.
+type Claimed = Result<Arc<Held>, Refused>;
 
 impl Engine {
     /// Asks the store for the claim. What is rare is boxed, so that the common way is short of
@@ -18,37 +23,32 @@ impl Engine {
             let refused = Box::pin(self.refuse_without_room(asking)).await;
             return self.turn_away(asking, refused);
         };
-        match self.claim(asking).await {
+        let claimed: Pin<Box<dyn Future<Output = Claimed> + Send + '_>> = {
+            let call = self.begin_call(asking.attempt).await;
+            match call.result {
+                Ok(Reply::Found(Found::OtherScheme(_) | Found::Unknown { .. })) => {
+                    Box::pin(self.claim_again(asking, call))
+                }
+                _ => match self.granted(asking, call) {
+                    Ok(held) if held.is_late() => Box::pin(self.make_live(asking, held)),
+                    claimed => return self.admit(asking, room, claimed),
+                },
+            }
+        };
+        let claimed = claimed.await;
+        self.admit(asking, room, claimed)
+    }
+
+    fn admit(self: &Arc<Self>, asking: &mut Asking<'_>, room: Room, claimed: Claimed) -> Admission {
+        match claimed {
             Ok(held) => Admission::Proceed(Admitted { held, room, ticket: asking.ticket.take() }),
             Err(refused) => self.turn_away(asking, refused),
         }
     }
 
-    async fn claim(self: &Arc<Self>, asking: &mut Asking<'_>) -> Result<Arc<Held>, Refused> {
-        let claimed_again = {
-            let call = self.begin_call(asking.attempt).await;
-            if self.is_plain(asking.attempt, &call) {
-                return self.granted(asking, call);
-            }
-            Box::pin(self.claim_again(asking, call))
-        };
-        claimed_again.await
-    }
-
-    /// Whether a call needs no other one after it.
-    fn is_plain(&self, attempt: &Attempt, call: &Call) -> bool {
-        match call.result {
-            Ok(Reply::Started(_) | Reply::Mine(_) | Reply::Reclaimed(_)) => {
-                self.clock.monotonic() < running::known_until(call.sent, attempt.lease)
-            }
-            Ok(Reply::Found(Found::OtherScheme(_) | Found::Unknown { .. })) => false,
-            _ => true,
-        }
-    }
-
     /// What the store's answer allows: to run under a claim or, where the policy says so, without.
     #[expect(clippy::result_large_err, reason = "to be refused is as common as to be granted")]
-    fn granted(self: &Arc<Self>, asking: &Asking<'_>, call: Call) -> Result<Arc<Held>, Refused> {
+    fn granted(self: &Arc<Self>, asking: &Asking<'_>, call: Call) -> Claimed {
         let Call { sent, result, lost } = call;
         let (attempt, terms) = (&*asking.attempt, asking.terms);
         let refused = match result {
@@ -90,11 +90,7 @@ impl Engine {
 
     /// Asks again where what was found was hashed in another way, has been abandoned and the
     /// application says that it may be taken over, or was granted too late to be live.
-    async fn claim_again(
-        self: &Arc<Self>,
-        asking: &mut Asking<'_>,
-        mut call: Call,
-    ) -> Result<Arc<Held>, Refused> {
+    async fn claim_again(self: &Arc<Self>, asking: &mut Asking<'_>, mut call: Call) -> Claimed {
         if let Ok(Reply::Found(Found::OtherScheme(scheme))) = &call.result
             && let Some(fingerprint) = (asking.compare)(scheme)
         {
@@ -125,15 +121,7 @@ impl Engine {
             }
         }
         let held = self.granted(asking, call)?;
-        if held.is_protected()
-            && !held.is_live()
-            && let Some(refused) = self.make_live(&held).await
-        {
-            // The store may hold this claim, and nobody will run under it (rule C5).
-            self.cancel_later(asking.attempt.clone());
-            return Err(refused);
-        }
-        Ok(held)
+        if held.is_late() { self.make_live(asking, held).await } else { Ok(held) }
     }
 
     /// Asks for the abandoned claim of which the application says that it may be taken over.
@@ -199,23 +187,34 @@ impl Engine {
 
     /// The reply of a slow store can arrive when the lease that it grants has lapsed already, and
     /// another may have taken over: then the claim has to be renewed before anything runs.
-    async fn make_live(&self, held: &Held) -> Option<Refused> {
+    async fn make_live(self: &Arc<Self>, asking: &Asking<'_>, held: Arc<Held>) -> Claimed {
         let renew = |within| self.store.renew(&held.claim, within);
         let call = self.repeat(Operation::Renew, self.store_timeout, renew).await;
-        match call.result {
-            Ok(Reply::Applied) => held.extended(call.sent),
-            Ok(Reply::Fenced(found)) => return Some(Refused::Found(held.slot(), found)),
-            _ => {}
-        }
-        // Where running unprotected is better than being refused, it runs with what it has.
-        let run = held.is_live() || held.terms.run_unprotected;
-        (!run).then(|| Refused::Because(Rejection::unavailable()))
+        let refused = match call.result {
+            Ok(Reply::Fenced(found)) => Refused::Found(held.slot(), found),
+            renewed => {
+                if let Ok(Reply::Applied) = renewed {
+                    held.extended(call.sent);
+                }
+                // Where running unprotected is better than being refused, it runs with what it has.
+                if held.is_live() || held.terms.run_unprotected {
+                    return Ok(held);
+                }
+                Refused::Because(Rejection::unavailable())
+            }
+        };
+        // The store may hold this claim, and nobody will run under it (rule C5).
+        self.cancel_later(asking.attempt.clone());
+        Err(refused)
     }
 
     /// No longer than a lease: a copy that landed later could claim what this attempt has had, lost
     /// and been answered for, and nobody would run under it.
-    pub(super) async fn begin_call(&self, attempt: &Attempt) -> Call {
+    pub(super) fn begin_call<'a>(
+        &'a self,
+        attempt: &'a Attempt,
+    ) -> impl Future<Output = Call> + Send + 'a {
         let time = self.store_timeout.min(attempt.lease);
-        self.repeat(Operation::Begin, time, |within| self.store.begin(attempt, within)).await
+        self.repeat(Operation::Begin, time, |within| self.store.begin(attempt, within))
     }
 }

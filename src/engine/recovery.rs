@@ -1,3 +1,4 @@
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -127,8 +128,8 @@ impl Engine {
         };
         tracing::info!(slot = %abandoned.slot, attempt = abandoned.attempt(), "abandoned");
         // Called inside, where a panic is caught.
-        let work = async { recover(abandoned).await };
-        match self.run(held, &mut Ticket::none(), work).await {
+        let mut work = pin!(Some(async { recover(abandoned).await }));
+        match self.run(held, &mut Ticket::none(), work.as_mut()).await {
             Run::Finished(finding) => finding,
             Run::Panicked | Run::Stopped => {
                 tracing::error!(slot = %held.slot(), "the recovery hook gave no answer");

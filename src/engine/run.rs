@@ -20,13 +20,14 @@ pub(crate) enum Ran<T> {
 impl Engine {
     /// Polls the work of a claim in place, keeps its lease, and ends it at its limit. Once the claim
     /// is lost, its outcome is no answer for those who wait with `ticket`: the next asks.
+    ///
+    /// The work stays where the caller has it, since it is large; at its end it is dropped.
     pub(crate) const fn run<'a, W: Future>(
         self: &'a Arc<Self>,
         held: &'a Arc<Held>,
         ticket: &'a mut Ticket,
-        work: W,
+        work: Pin<&'a mut Option<W>>,
     ) -> Running<'a, W> {
-        let work = Some(work);
         Running { work, engine: self, held, ticket, registration: None, changed: None }
     }
 }
@@ -35,8 +36,7 @@ pin_project! {
     /// The future of [`Engine::run`]. It is registered for renewal only if the work does not end at
     /// its first poll.
     pub(crate) struct Running<'a, W> {
-        #[pin]
-        work: Option<W>,
+        work: Pin<&'a mut Option<W>>,
         engine: &'a Arc<Engine>,
         held: &'a Arc<Held>,
         ticket: &'a mut Ticket,
@@ -51,7 +51,7 @@ impl<W: Future> Future for Running<'_, W> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.as_mut().project();
-        let Some(work) = this.work.as_pin_mut() else { return Poll::Ready(Ran::Stopped) };
+        let Some(work) = this.work.as_mut().as_pin_mut() else { return Poll::Ready(Ran::Stopped) };
         let ran = match catch_unwind(AssertUnwindSafe(|| work.poll(context))) {
             Ok(Poll::Ready(output)) => Ran::Finished(output),
             Err(_) => Ran::Panicked,
@@ -59,7 +59,7 @@ impl<W: Future> Future for Running<'_, W> {
             Ok(Poll::Pending) => return Poll::Pending,
         };
         // What it leaves behind may panic as well, when it is dropped.
-        let mut work = self.project().work;
+        let work = self.project().work;
         Poll::Ready(match catch_unwind(AssertUnwindSafe(|| work.set(None))) {
             Ok(()) => ran,
             Err(_) => Ran::Panicked,

@@ -69,14 +69,17 @@ impl Held {
         joint: Option<Box<Joint>>,
         clock: &Arc<dyn Clock>,
     ) -> Arc<Self> {
-        let (Proof::Claimed { sent } | Proof::None { sent, .. }) = proof;
-        let held = Arc::new(Self {
+        let (since, live_until) = match proof {
+            Proof::Claimed { sent } => (sent, known_until(sent, claim.attempt().lease)),
+            Proof::None { sent, .. } => (sent, 0),
+        };
+        Arc::new(Self {
             claim,
             terms,
             lost_until,
             proof,
-            since: sent,
-            live_until: AtomicU64::new(0),
+            since,
+            live_until: AtomicU64::new(live_until),
             lost: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             changed: Notify::new(),
@@ -85,11 +88,7 @@ impl Held {
             tenant,
             due: AtomicU64::new(0),
             joint,
-        });
-        if held.is_protected() {
-            held.extended(sent);
-        }
-        held
+        })
     }
 
     pub(crate) const fn slot(&self) -> Slot {
@@ -164,6 +163,11 @@ impl Held {
         matches!(self.proof, Proof::Claimed { .. })
     }
 
+    /// Whether it was granted so late that it has to be renewed before anything runs.
+    pub(super) fn is_late(&self) -> bool {
+        self.is_protected() && !self.is_live()
+    }
+
     pub(super) fn is_live(&self) -> bool {
         let until = Duration::from_micros(self.live_until.load(Ordering::Acquire));
         !self.lost.load(Ordering::Acquire) && self.clock.monotonic() < until
@@ -172,8 +176,7 @@ impl Held {
     /// The lease was claimed or renewed by a call that was sent at this time.
     pub(super) fn extended(&self, sent: Duration) {
         let until = known_until(sent, self.claim.attempt().lease);
-        let micros = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
-        self.live_until.fetch_max(micros, Ordering::AcqRel);
+        self.live_until.fetch_max(until, Ordering::AcqRel);
     }
 
     /// Another attempt owns the slot.
@@ -212,9 +215,11 @@ impl Held {
     }
 }
 
-/// Until when a claim is known to be live whose call was sent then.
-pub(super) fn known_until(sent: Duration, lease: Duration) -> Duration {
-    sent.saturating_add(known_for(lease))
+/// Until when a claim is known to be live whose call was sent then, in microseconds of the local
+/// clock.
+fn known_until(sent: Duration, lease: Duration) -> u64 {
+    let until = sent.saturating_add(known_for(lease));
+    u64::try_from(until.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The lease without a twentieth, as a margin for clocks that run at different speeds.

@@ -56,8 +56,9 @@ impl<T> Supervised<T> {
         W: Future<Output = T> + Send + 'static,
     {
         let supervision = Supervision::default();
+        let work: Box<W> = Box::write(Box::new_uninit(), work(supervision.clone()));
         Self {
-            work: Some(Box::pin(work(supervision.clone()))),
+            work: Some(Box::into_pin(work)),
             supervision,
             runtime: Handle::current(),
             // Where nobody subscribes, there is none to look for.

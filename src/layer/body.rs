@@ -37,8 +37,8 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    pub(super) fn new(data: Bytes, trailers: Option<HeaderMap>) -> Self {
-        Self { data, has_length: trailers.is_none(), trailers: trailers.map(Box::new) }
+    pub(super) const fn new(data: Bytes, trailers: Option<Box<HeaderMap>>) -> Self {
+        Self { data, has_length: trailers.is_none(), trailers }
     }
 
     /// A body without trailers.

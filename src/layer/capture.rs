@@ -8,7 +8,7 @@ use http::response::Parts;
 use http::{HeaderName, Response};
 use http_body::Body;
 
-use super::body::{BrokenBody, ResponseBody, Whole, poll_frame};
+use super::body::{ResponseBody, Whole, poll_frame};
 use super::frames::Frames;
 use super::headers::{STATUS, contains};
 use super::policy::Policy;
@@ -18,20 +18,18 @@ use crate::engine::{Conclusion, Held};
 use crate::protocol::Ran;
 use crate::within::within;
 
-/// A handler's response: what to conclude from it, and what to send.
-pub(super) struct Captured<B> {
-    pub(super) conclusion: Conclusion,
-    pub(super) response: Response<ResponseBody<B>>,
-}
+/// What to conclude from a handler's response, and what to send.
+type Captured<B> = (Conclusion, Response<ResponseBody<B>>);
 
 /// What a look at the head of a response leads to.
 pub(super) enum Sorted<B> {
     /// Its body need not be read.
-    Captured(Captured<B>),
+    Captured(Conclusion, Response<ResponseBody<B>>),
     /// Nothing: the handler is to run again.
     Again,
-    /// Nothing: it says of a success that it may be none, and what was written is rolled back.
-    NoSuccess,
+    /// Nothing: there is no response, or it says of a success that it may be none, and what was
+    /// written is rolled back.
+    Failed,
     /// Its body decides.
     Unread(Unread<B>),
 }
@@ -43,6 +41,17 @@ pub(super) struct Unread<B> {
     frames: Frames,
     /// Bytes that were read, with trailers.
     size: usize,
+    read: Read,
+}
+
+/// How far a body has been read.
+#[derive(PartialEq)]
+enum Read {
+    All,
+    /// As far as it is within the limits.
+    Some,
+    /// It broke off.
+    Broken,
 }
 
 /// Decides by the head of a handler's response what a record keeps of it.
@@ -69,27 +78,28 @@ where
             tracing::error!(
                 "the answer is a success and ambiguous, so the transaction is rolled back"
             );
-            return Sorted::NoSuccess;
+            return Sorted::Failed;
         }
         // Nothing of it will be stored, so it need not be read.
         let response = response.map(ResponseBody::original);
-        return Sorted::Captured(Captured { conclusion: Conclusion::Free(ran), response });
+        return Sorted::Captured(Conclusion::Free(ran), response);
     }
     let (head, body) = response.into_parts();
     if is_empty(head.status) {
         let headers = &policy.stored_headers;
         let outcome = headers.response(head.status, &head.headers, marker, Bytes::new(), None);
         let response = Response::from_parts(head, ResponseBody::whole(Whole::default()));
-        return Sorted::Captured(Captured { conclusion: Conclusion::Keep(outcome), response });
+        return Sorted::Captured(Conclusion::Keep(outcome), response);
     }
     let unkeepable = head.status.is_informational()
         || is_stream(&head.headers, policy)
         || body.size_hint().lower() > policy.response_limit as u64;
     if unkeepable {
-        let body = ResponseBody::original(body);
-        return Sorted::Captured(not_kept(head, body, policy, marker));
+        let (conclusion, response) = not_kept(head, ResponseBody::original(body), policy, marker);
+        return Sorted::Captured(conclusion, response);
     }
-    Sorted::Unread(Unread { head, body: Box::pin(body), frames: Frames::default(), size: 0 })
+    let (body, frames) = (Box::pin(body), Frames::default());
+    Sorted::Unread(Unread { head, body, frames, size: 0, read: Read::Some })
 }
 
 /// What the first client gets of a response of which the record keeps only a tombstone.
@@ -100,40 +110,42 @@ fn not_kept<B>(
     marker: &HeaderName,
 ) -> Captured<B> {
     let tombstone = policy.stored_headers.tombstone(head.status, &head.headers, marker);
-    Captured { conclusion: Conclusion::Keep(tombstone), response: Response::from_parts(head, body) }
+    (Conclusion::Keep(tombstone), Response::from_parts(head, body))
 }
 
 impl<B: Body<Data = Bytes>> Unread<B> {
-    /// Reads the body, as far as it is within the limits; whether that was all of it.
-    pub(super) async fn read(&mut self, policy: &Policy) -> Result<bool, BrokenBody> {
+    /// Reads the body, as far as it is within the limits.
+    pub(super) async fn read(&mut self, policy: &Policy) {
         let reading = poll_fn(|context| self.poll(context, policy.response_limit));
-        within(policy.buffer_time, reading).await.unwrap_or(Ok(false))
+        self.read = within(policy.buffer_time, reading).await.unwrap_or(Read::Some);
     }
 
-    fn poll(&mut self, context: &mut Context<'_>, limit: usize) -> Poll<Result<bool, BrokenBody>> {
+    pub(super) fn is_broken(&self) -> bool {
+        self.read == Read::Broken
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>, limit: usize) -> Poll<Read> {
         while let Some(frame) = ready!(poll_frame(self.body.as_mut(), context)) {
-            let frame = frame?;
+            let Ok(frame) = frame else { return Poll::Ready(Read::Broken) };
             self.size += frame.data_ref().map_or(0, Bytes::len);
             self.size += frame.trailers_ref().map_or(0, trailers_size);
             // Nothing comes after trailers (RFC 9110, section 6.5).
             let ends = frame.is_trailers() || self.body.is_end_stream();
             self.frames.push(frame);
-            if ends || self.size > limit {
-                return Poll::Ready(Ok(self.size <= limit));
+            if self.size > limit {
+                return Poll::Ready(Read::Some);
+            }
+            if ends {
+                break;
             }
         }
-        Poll::Ready(Ok(true))
+        Poll::Ready(Read::All)
     }
 
-    /// What a record keeps of a response that was read `complete`ly, or not.
-    pub(super) fn capture(
-        self,
-        complete: bool,
-        policy: &Policy,
-        marker: &HeaderName,
-    ) -> Captured<B> {
-        let Self { head, body, frames, .. } = self;
-        if !complete {
+    /// What a record keeps of the response, and what is sent.
+    pub(super) fn capture(self, policy: &Policy, marker: &HeaderName) -> Captured<B> {
+        let Self { head, body, frames, read, .. } = self;
+        if read != Read::All {
             return not_kept(head, ResponseBody::resumed(frames, body), policy, marker);
         }
         let (data, mut trailers) = frames.join();
@@ -146,11 +158,11 @@ impl<B: Body<Data = Bytes>> Unread<B> {
             &head.headers,
             marker,
             data.clone(),
-            trailers.as_ref(),
+            trailers.as_deref(),
         );
         let body = ResponseBody::whole(Whole::new(data, trailers));
         let response = Response::from_parts(head, body);
-        Captured { conclusion: Conclusion::Keep(outcome), response }
+        (Conclusion::Keep(outcome), response)
     }
 }
 

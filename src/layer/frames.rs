@@ -7,48 +7,52 @@ use http_body::Frame;
 /// What was read of a body. Most bodies are one frame, which needs no memory of its own.
 #[derive(Default)]
 pub(super) struct Frames {
-    first: Option<Frame<Bytes>>,
-    more: VecDeque<Frame<Bytes>>,
-    len: usize,
+    /// Empty if nothing was read, or if it has been taken: no data frame is.
+    first: Bytes,
+    more: VecDeque<Bytes>,
+    /// They come last. Rare, and large where they are not behind a pointer.
+    trailers: Option<Box<HeaderMap>>,
 }
 
 impl Frames {
     pub(super) fn push(&mut self, frame: Frame<Bytes>) {
-        self.len += frame.data_ref().map_or(0, Bytes::len);
-        if self.first.is_none() && self.more.is_empty() {
-            self.first = Some(frame);
-        } else {
-            self.more.push_back(frame);
+        match frame.into_data() {
+            Ok(chunk) if self.first.is_empty() && self.more.is_empty() => self.first = chunk,
+            Ok(chunk) => self.more.push_back(chunk),
+            Err(frame) => self.trailers = boxed_trailers(frame),
         }
     }
 
     pub(super) fn pop_front(&mut self) -> Option<Frame<Bytes>> {
-        let frame = self.first.take().or_else(|| self.more.pop_front())?;
-        self.len -= frame.data_ref().map_or(0, Bytes::len);
-        Some(frame)
+        let chunk = match self.first.is_empty() {
+            false => Some(std::mem::take(&mut self.first)),
+            true => self.more.pop_front(),
+        };
+        let trailers = || Some(Frame::trailers(*self.trailers.take()?));
+        chunk.map(Frame::data).or_else(trailers)
     }
 
     /// Bytes of data.
-    pub(super) const fn len(&self) -> usize {
-        self.len
+    pub(super) fn len(&self) -> usize {
+        self.first.len() + self.more.iter().map(Bytes::len).sum::<usize>()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.first.is_none() && self.more.is_empty()
+        self.first.is_empty() && self.more.is_empty() && self.trailers.is_none()
     }
 
     /// The data put together, and the trailers.
-    pub(super) fn join(mut self) -> (Bytes, Option<HeaderMap>) {
-        let mut data = Joined::of(self.len);
-        let mut trailers = None;
-        while let Some(frame) = self.pop_front() {
-            match frame.into_data() {
-                Ok(chunk) => data.push(chunk),
-                Err(frame) => trailers = frame.into_trailers().ok(),
-            }
-        }
-        (data.finish(), trailers)
+    pub(super) fn join(self) -> (Bytes, Option<Box<HeaderMap>>) {
+        let mut data = Joined::of(self.len());
+        data.push(self.first);
+        self.more.into_iter().for_each(|chunk| data.push(chunk));
+        (data.finish(), self.trailers)
     }
+}
+
+/// The trailers of a frame that has no data.
+pub(super) fn boxed_trailers(frame: Frame<Bytes>) -> Option<Box<HeaderMap>> {
+    frame.into_trailers().ok().map(Box::new)
 }
 
 /// Chunks put together; a single one is not copied.

@@ -6,7 +6,7 @@ use http::request::Parts;
 use http_body::Body;
 
 use super::body::{BrokenBody, Whole, poll_frame};
-use super::frames::Joined;
+use super::frames::{Joined, boxed_trailers};
 use super::policy::Policy;
 use crate::engine::Rejection;
 use crate::protocol::{Fingerprint, Secret};
@@ -52,7 +52,7 @@ where
                     break;
                 }
             }
-            Err(frame) => trailers = frame.into_trailers().ok(),
+            Err(frame) => trailers = boxed_trailers(frame),
         }
     }
     let data = data.finish();

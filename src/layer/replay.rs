@@ -4,6 +4,7 @@ use http::header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, HeaderMap};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::body::Whole;
+use super::headers::contains;
 use crate::engine::Rejection;
 use crate::protocol::{Fields, Outcome};
 
@@ -71,8 +72,9 @@ fn add_age(headers: &mut HeaderMap, age: Duration) {
             directive.starts_with(b"max-age=") || directive.starts_with(b"s-maxage=")
         })
     };
-    let fresh =
-        headers.contains_key(EXPIRES) || headers.get_all(CACHE_CONTROL).iter().any(names_max_age);
+    let fresh = contains(headers, &EXPIRES)
+        || contains(headers, &CACHE_CONTROL)
+            && headers.get_all(CACHE_CONTROL).iter().any(names_max_age);
     if fresh {
         let before = headers
             .get(AGE)
@@ -82,9 +84,9 @@ fn add_age(headers: &mut HeaderMap, age: Duration) {
     }
 }
 
-fn map(fields: &Fields) -> Option<HeaderMap> {
+fn map(fields: &Fields) -> Option<Box<HeaderMap>> {
     (!fields.is_empty()).then(|| {
-        let mut map = HeaderMap::new();
+        let mut map = Box::new(HeaderMap::new());
         append(&mut map, fields);
         map
     })

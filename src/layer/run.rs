@@ -1,6 +1,6 @@
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
@@ -10,25 +10,12 @@ use tracing::Instrument as _;
 
 use super::arrived::{Arrived, Ready};
 use super::body::{RequestBody, ResponseBody, Whole};
-use super::capture::{Captured, Sorted, sort};
+use super::capture::{Sorted, sort};
 use super::headers::STATUS;
 use super::policy::Policy;
 use super::shared::Shared;
 use crate::engine::{Admitted, Conclusion, Held, Rejection, Run, RunningClaim, Settled, Verdict};
 use crate::protocol::{Fields, Outcome, Ran};
-
-/// How the inner service ended, if it did.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives for one match, and the large one is common"
-)]
-enum Answered<R, E> {
-    Response(Captured<R>),
-    NotReady(E),
-    Failed,
-    /// Nobody wants to know: it runs again.
-    Again,
-}
 
 /// Runs the handler under its claim until its transaction does not lose against others, as often as
 /// the policy says.
@@ -64,35 +51,36 @@ where
     let (shared, policy) = (Arc::clone(&ready.arrived.shared), Arc::clone(&ready.arrived.policy));
     let Admitted { held, room, ticket } = admitted;
     let span = tracing::info_span!("idempotency", slot = %held.slot(), attempt = held.attempt());
-    let called = AtomicBool::new(false);
-    let work = async {
-        if let Err(error) = poll_fn(|context| ready.inner.poll_ready(context)).await {
-            return Answered::NotReady(error);
-        }
-        called.store(true, Ordering::Relaxed);
-        let Ok(response) = call(*ready, held).await else { return Answered::Failed };
-        let mut unread = match sort(response, held, &policy, &shared.marker) {
-            Sorted::Captured(captured) => return Answered::Response(captured),
-            Sorted::Again => return Answered::Again,
-            Sorted::NoSuccess => return Answered::Failed,
-            Sorted::Unread(unread) => unread,
+    let (conclusion, answer) = {
+        let mut called = false;
+        let mut answered = Ok(Sorted::Failed);
+        let ran = {
+            // Only what the handler has made outlives its run, in a place outside of it.
+            let work = async {
+                if let Err(error) = poll_fn(|context| ready.inner.poll_ready(context)).await {
+                    answered = Err(error);
+                    return;
+                }
+                called = true;
+                let Ok(response) = call(ready, held).await else { return };
+                answered = Ok(sort(response, held, &policy, &shared.marker));
+                if let Ok(Sorted::Unread(unread)) = &mut answered {
+                    unread.read(&policy).await;
+                }
+            };
+            let mut work = pin!(Some(work.instrument(span)));
+            shared.engine.run(held, ticket, work.as_mut()).await
         };
-        match unread.read(&policy).await {
-            Ok(complete) => Answered::Response(unread.capture(complete, &policy, &shared.marker)),
-            Err(_broken_body) => Answered::Failed,
+        if let (Run::Finished(()), Ok(Sorted::Again)) = (&ran, &answered) {
+            return None;
         }
+        conclude(ran, answered, called, held, &shared, &policy)
     };
-    let engine = &shared.engine;
-    let ran = engine.run(held, ticket, work.instrument(span)).await;
-    if let Run::Finished(Answered::Again) = ran {
-        return None;
-    }
     // What may run again keeps its room until that is settled.
     if policy.transaction_retries == 0 {
         room.leave();
     }
-    let (conclusion, answer) = conclude(ran, called.into_inner(), held, &shared, &policy);
-    Some(match engine.settle(held, &conclusion, ticket).await {
+    Some(match shared.engine.settle(held, &conclusion, ticket).await {
         Settled::Answer => answer,
         Settled::Unstored => answer.map(|mut response| {
             response.headers_mut().insert(STATUS, HeaderValue::from_static("unstored"));
@@ -105,29 +93,37 @@ where
 
 /// Hands the request to the handler. A function of its own, so that what it takes apart is not kept
 /// as long as the handler runs.
-fn call<S, B>(ready: Ready<S>, held: &Arc<Held>) -> S::Future
+fn call<S, B>(mut ready: Box<Ready<S>>, held: &Arc<Held>) -> S::Future
 where
     S: Service<Request<RequestBody<B>>>,
 {
-    let Ready { arrived: Arrived { mut parts, content, .. }, mut inner } = ready;
-    parts.extensions.insert(RunningClaim(Arc::clone(held)));
+    ready.arrived.parts.extensions.insert(RunningClaim(Arc::clone(held)));
+    let Ready { arrived: Arrived { parts, content, .. }, mut inner } = *ready;
     inner.call(Request::from_parts(parts, RequestBody::whole(content)))
 }
 
 /// What becomes of the slot, and what the first client is told.
 fn conclude<R, E>(
-    ran: Run<Answered<R, E>>,
+    ran: Run<()>,
+    answered: Result<Sorted<R>, E>,
     called: bool,
     held: &Held,
     shared: &Shared,
     policy: &Policy,
-) -> (Conclusion, Result<Response<ResponseBody<R>>, E>) {
+) -> (Conclusion, Result<Response<ResponseBody<R>>, E>)
+where
+    R: Body<Data = Bytes>,
+{
     match ran {
-        Run::Finished(Answered::Response(Captured { conclusion, response })) => {
-            return (conclusion, Ok(response));
-        }
-        Run::Finished(Answered::NotReady(error)) => return (Conclusion::Free(Ran::No), Err(error)),
-        Run::Finished(Answered::Failed | Answered::Again) => {}
+        Run::Finished(()) => match answered {
+            Ok(Sorted::Captured(conclusion, response)) => return (conclusion, Ok(response)),
+            Ok(Sorted::Unread(unread)) if !unread.is_broken() => {
+                let (conclusion, response) = unread.capture(policy, &shared.marker);
+                return (conclusion, Ok(response));
+            }
+            Err(error) => return (Conclusion::Free(Ran::No), Err(error)),
+            Ok(_) => {}
+        },
         Run::Panicked => tracing::error!("the handler panicked"),
         Run::Stopped => tracing::error!("the handler exceeded max_run"),
     }

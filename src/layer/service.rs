@@ -102,10 +102,11 @@ impl<S> Idempotency<S> {
                 );
             }
         };
-        let (shared, policy) = (Arc::clone(shared), Arc::clone(policy));
+        // Cloned first: a call between its parts would have what is made here moved once more.
+        let (shared, policy, inner) = (Arc::clone(shared), Arc::clone(policy), inner.clone());
         let ready = Box::new(Ready {
             arrived: Arrived { shared, policy, parts, key, tenant, content: Whole::default() },
-            inner: inner.clone(),
+            inner,
         });
         ResponseFuture::protected(Supervised::new(|supervision| protect(ready, body, supervision)))
     }

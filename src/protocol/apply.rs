@@ -123,21 +123,31 @@ pub enum Found {
 /// The first part of the answer is what the slot holds from now on.
 #[must_use]
 pub fn apply(
-    found: Option<Record>,
+    mut found: Option<Record>,
     operation: &Operation<'_>,
     now: Timestamp,
 ) -> (Option<Record>, Reply) {
-    let found = found.filter(|record| now < record.expires);
+    let reply = apply_in_place(&mut found, operation, now);
+    (found, reply)
+}
+
+/// The same for a slot that can be changed where it is: records are large.
+pub(crate) fn apply_in_place(
+    slot: &mut Option<Record>,
+    operation: &Operation<'_>,
+    now: Timestamp,
+) -> Reply {
+    slot.take_if(|record| record.expires <= now);
     if operation.deadline < now {
-        return (found, Reply::Late);
+        return Reply::Late;
     }
     match operation.verb {
-        Verb::Begin(attempt) => begin(found, attempt, now),
-        Verb::Renew(claim) => renew(found, claim, now),
-        Verb::Complete(claim, outcome) => complete(found, claim, outcome, now),
-        Verb::Release { attempt, ran, tombstone } => release(found, attempt, ran, tombstone, now),
+        Verb::Begin(attempt) => begin(slot, attempt, now),
+        Verb::Renew(claim) => renew(slot, claim, now),
+        Verb::Complete(claim, outcome) => complete(slot, claim, outcome, now),
+        Verb::Release { attempt, ran, tombstone } => release(slot, attempt, ran, tombstone, now),
         Verb::Resolve { fence, outcome, retention } => {
-            resolve(found, fence, outcome, retention, now)
+            resolve(slot, fence, outcome, retention, now)
         }
     }
 }
@@ -191,20 +201,17 @@ impl Record {
     }
 }
 
-fn begin(found: Option<Record>, attempt: &Attempt, now: Timestamp) -> (Option<Record>, Reply) {
-    let (grant, reply): (Grant, fn(Grant) -> Reply) = match &found {
+fn begin(slot: &mut Option<Record>, attempt: &Attempt, now: Timestamp) -> Reply {
+    let (grant, reply): (Grant, fn(Grant) -> Reply) = match slot {
         None => (Grant { number: 1, fence: FenceToken::at(now) }, Reply::Started),
         Some(record) => {
             let next =
                 Grant { number: record.attempt.saturating_add(1), fence: record.fence.next(now) };
             match record.phase {
-                Phase::Released if record.nonce == attempt.nonce => {
-                    return (found, Reply::Cancelled);
-                }
+                Phase::Released if record.nonce == attempt.nonce => return Reply::Cancelled,
                 Phase::Released => (next, Reply::Started),
                 Phase::InProgress { .. } if record.nonce == attempt.nonce => {
-                    let reply = Reply::Mine(record.grant());
-                    return (found, reply);
+                    return Reply::Mine(record.grant());
                 }
                 Phase::InProgress { .. }
                     if record.is_abandoned(now)
@@ -213,88 +220,74 @@ fn begin(found: Option<Record>, attempt: &Attempt, now: Timestamp) -> (Option<Re
                 {
                     (next, Reply::Reclaimed)
                 }
-                _ => {
-                    let reply = Reply::Found(record.seen_by(attempt, now));
-                    return (found, reply);
-                }
+                _ => return Reply::Found(record.seen_by(attempt, now)),
             }
         }
     };
-    (Some(Record::claimed(attempt, grant, now)), reply(grant))
+    *slot = Some(Record::claimed(attempt, grant, now));
+    reply(grant)
 }
 
-fn renew(found: Option<Record>, claim: &Claim, now: Timestamp) -> (Option<Record>, Reply) {
-    match found {
-        None => (Some(Record::in_progress(claim, now)), Reply::Applied),
-        Some(record) if record.is_running(claim.attempt().nonce) => {
-            (Some(record.renewed(claim, now)), Reply::Applied)
-        }
-        Some(record) => fenced(record, claim.attempt(), now),
+fn renew(slot: &mut Option<Record>, claim: &Claim, now: Timestamp) -> Reply {
+    match slot {
+        None => *slot = Some(Record::in_progress(claim, now)),
+        Some(record) if record.is_running(claim.attempt().nonce) => record.renew(claim, now),
+        Some(record) => return Reply::Fenced(record.seen_by(claim.attempt(), now)),
     }
+    Reply::Applied
 }
 
-fn complete(
-    found: Option<Record>,
-    claim: &Claim,
-    outcome: &Outcome,
-    now: Timestamp,
-) -> (Option<Record>, Reply) {
-    match found {
+fn complete(slot: &mut Option<Record>, claim: &Claim, outcome: &Outcome, now: Timestamp) -> Reply {
+    match slot {
         Some(record) if !record.is_running(claim.attempt().nonce) => {
             let kept = record.nonce == claim.attempt().nonce
                 && matches!(record.phase, Phase::Completed { .. });
-            if kept { (Some(record), Reply::Applied) } else { fenced(record, claim.attempt(), now) }
+            if !kept {
+                return Reply::Fenced(record.seen_by(claim.attempt(), now));
+            }
         }
-        _ => (Some(Record::completed(claim, outcome.clone(), now)), Reply::Applied),
+        _ => *slot = Some(Record::completed(claim, outcome.clone(), now)),
     }
+    Reply::Applied
 }
 
 fn release(
-    found: Option<Record>,
+    slot: &mut Option<Record>,
     attempt: &Attempt,
     ran: Ran,
     tombstone: Duration,
     now: Timestamp,
-) -> (Option<Record>, Reply) {
-    match found {
-        None => (None, Reply::Applied),
-        Some(mut record) if record.is_running(attempt.nonce) => {
+) -> Reply {
+    match slot {
+        None => {}
+        Some(record) if record.is_running(attempt.nonce) => {
             record.phase = Phase::Released;
             record.attempt = record.attempt.saturating_sub(u32::from(ran == Ran::No));
             let life =
                 if record.attempt == 0 { tombstone } else { tombstone.max(attempt.retention) };
             record.expires = now.after(life);
-            (Some(record), Reply::Applied)
         }
-        Some(record) if record.nonce == attempt.nonce && record.phase == Phase::Released => {
-            (Some(record), Reply::Applied)
-        }
-        Some(record) => fenced(record, attempt, now),
+        Some(record) if record.nonce == attempt.nonce && record.phase == Phase::Released => {}
+        Some(record) => return Reply::Fenced(record.seen_by(attempt, now)),
     }
+    Reply::Applied
 }
 
 fn resolve(
-    found: Option<Record>,
+    slot: &mut Option<Record>,
     fence: FenceToken,
     outcome: &Outcome,
     retention: Duration,
     now: Timestamp,
-) -> (Option<Record>, Reply) {
-    match found {
+) -> Reply {
+    match slot {
         Some(record) if record.fence == fence && record.is_abandoned(now) => {
-            let phase = Phase::Completed { at: now, outcome: outcome.clone() };
-            let expires = now.after(retention);
-            (Some(Record { nonce: Nonce::NOBODY, phase, expires, ..record }), Reply::Applied)
+            record.nonce = Nonce::NOBODY;
+            record.phase = Phase::Completed { at: now, outcome: outcome.clone() };
+            record.expires = now.after(retention);
+            Reply::Applied
         }
-        Some(record) => {
-            let reply = Reply::Fenced(record.unclaimed(now));
-            (Some(record), reply)
-        }
-        None => (None, Reply::Fenced(Found::Nothing)),
+        Some(record) => Reply::Fenced(record.unclaimed(now)),
+        None => Reply::Fenced(Found::Nothing),
     }
-}
-
-fn fenced(record: Record, attempt: &Attempt, now: Timestamp) -> (Option<Record>, Reply) {
-    let reply = Reply::Fenced(record.seen_by(attempt, now));
-    (Some(record), reply)
 }

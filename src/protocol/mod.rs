@@ -24,6 +24,7 @@ mod record;
 mod slot;
 mod time;
 
+pub(crate) use apply::apply_in_place;
 pub use apply::{Found, Operation, Reply, Verb, apply};
 pub use binary::InvalidRecord;
 pub use claim::{Attempt, Claim, Grant, Guarantee, Nonce, Ran, TakeOver};

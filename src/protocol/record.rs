@@ -65,9 +65,10 @@ impl Record {
         Self::of(claim.attempt(), claim.grant(), Phase::Completed { at: now, outcome }, expires)
     }
 
-    /// This claim with its lease extended. Of two grants to one attempt, the record has the later.
-    pub(super) fn renewed(self, claim: &Claim, now: Timestamp) -> Self {
-        Self { fence: self.fence, attempt: self.attempt, ..Self::in_progress(claim, now) }
+    /// Extends the lease of this claim. Of two grants to one attempt, the record has the later.
+    pub(super) fn renew(&mut self, claim: &Claim, now: Timestamp) {
+        let (fence, attempt) = (self.fence, self.attempt);
+        *self = Self { fence, attempt, ..Self::in_progress(claim, now) };
     }
 
     fn of(attempt: &Attempt, grant: Grant, phase: Phase, expires: Timestamp) -> Self {

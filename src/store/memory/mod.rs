@@ -13,7 +13,8 @@ use self::watchers::Watchers;
 use super::{Effect, Error, ErrorKind, Operation as Called, Seen, Store};
 use crate::clock::{Clock, SystemClock};
 use crate::protocol::{
-    Attempt, Claim, FenceToken, Operation, Outcome, Ran, Reply, Slot, Timestamp, Verb, apply,
+    Attempt, Claim, FenceToken, Operation, Outcome, Ran, Reply, Slot, Timestamp, Verb,
+    apply_in_place,
 };
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, timeout};
 
@@ -121,8 +122,9 @@ impl MemoryStore {
         lock(&self.shards[index])
     }
 
-    /// Runs a verb on a slot; `None` where it would have added a record to a full store.
-    fn run(&self, slot: Slot, verb: Verb<'_>) -> Option<Reply> {
+    /// Runs a verb on a slot. It fails where it would add a record to a full store, which only a claim
+    /// does.
+    fn run(&self, slot: Slot, verb: Verb<'_>) -> Result<Reply, Error> {
         let now = self.now();
         let begins = matches!(verb, Verb::Begin(_));
         let ends = !matches!(verb, Verb::Renew(_));
@@ -131,13 +133,13 @@ impl MemoryStore {
         let mut shard = self.shard(&slot);
         let mut changed = shard.change(&slot, |found| {
             let absent = found.is_none();
-            let (record, answer) = apply(found, &operation, now);
+            let answer = apply_in_place(found, &operation, now);
             // Only a claim needs room. What runs already is stored even in a full store.
-            if begins && absent && record.is_some() && !self.reserve() {
-                return None;
+            if begins && absent && found.is_some() && !self.reserve() {
+                *found = None;
+                return;
             }
             reply = Some(answer);
-            record
         });
         if begins && changed.before.records < changed.after.records {
             // Its place was reserved.
@@ -149,7 +151,7 @@ impl MemoryStore {
         if ends {
             self.watchers.wake(&slot);
         }
-        reply
+        reply.ok_or_else(|| Error::new(ErrorKind::Full, Called::Begin, Effect::None))
     }
 
     /// Takes the place of one more record, if there is one.
@@ -167,11 +169,6 @@ impl MemoryStore {
             // Counted under the lock: who finds nothing to remove finds it counted, too.
             self.account(Cost::default(), shard.remove_expired(now, usize::MAX));
         }
-    }
-
-    /// A verb that never adds a record to a full store.
-    fn finish(&self, slot: Slot, verb: Verb<'_>) -> Reply {
-        self.run(slot, verb).unwrap_or(Reply::Late)
     }
 
     fn account(&self, added: Cost, removed: Cost) {
@@ -195,17 +192,17 @@ impl Default for MemoryStore {
 
 impl Store for MemoryStore {
     async fn begin(&self, attempt: &Attempt, _within: Duration) -> Result<Reply, Error> {
-        let begin = || self.run(attempt.slot, Verb::Begin(attempt));
-        let swept = || {
-            self.sweep();
-            begin()
-        };
-        let full = || Error::new(ErrorKind::Full, Called::Begin, Effect::None);
-        begin().or_else(swept).ok_or_else(full)
+        match self.run(attempt.slot, Verb::Begin(attempt)) {
+            Err(_full) => {
+                self.sweep();
+                self.run(attempt.slot, Verb::Begin(attempt))
+            }
+            reply => reply,
+        }
     }
 
     async fn renew(&self, claim: &Claim, _within: Duration) -> Result<Reply, Error> {
-        Ok(self.finish(claim.attempt().slot, Verb::Renew(claim)))
+        self.run(claim.attempt().slot, Verb::Renew(claim))
     }
 
     async fn complete(
@@ -214,7 +211,7 @@ impl Store for MemoryStore {
         outcome: &Outcome,
         _within: Duration,
     ) -> Result<Reply, Error> {
-        Ok(self.finish(claim.attempt().slot, Verb::Complete(claim, &outcome.compact())))
+        self.run(claim.attempt().slot, Verb::Complete(claim, &outcome.compact()))
     }
 
     async fn release(
@@ -224,7 +221,7 @@ impl Store for MemoryStore {
         tombstone: Duration,
         _within: Duration,
     ) -> Result<Reply, Error> {
-        Ok(self.finish(attempt.slot, Verb::Release { attempt, ran, tombstone }))
+        self.run(attempt.slot, Verb::Release { attempt, ran, tombstone })
     }
 
     async fn look(&self, slot: Slot, _within: Duration) -> Result<Seen, Error> {
@@ -257,7 +254,7 @@ impl Store for MemoryStore {
         retention: Duration,
         _within: Duration,
     ) -> Result<Reply, Error> {
-        Ok(self.finish(slot, Verb::Resolve { fence, outcome: &outcome.compact(), retention }))
+        self.run(slot, Verb::Resolve { fence, outcome: &outcome.compact(), retention })
     }
 }
 

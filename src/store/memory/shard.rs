@@ -46,18 +46,18 @@ impl Shard {
         (*self.records.get(slot)?.record).as_ref()
     }
 
-    /// Replaces what is in a slot by what `change` makes of it, and tells what both cost.
+    /// Changes what is in a slot, and tells what it cost before and after.
     pub(super) fn change(
         &mut self,
         slot: &Slot,
-        change: impl FnOnce(Option<Record>) -> Option<Record>,
+        change: impl FnOnce(&mut Option<Record>),
     ) -> Changed {
         let mut changed = Changed::default();
         let expires = match self.records.entry(*slot) {
             Occupied(mut place) => {
                 let Entry { record, queued } = place.get_mut();
                 changed.before = (**record).as_ref().map_or(Cost::default(), Cost::of);
-                **record = change(record.take());
+                change(record);
                 let Some(record) = &**record else {
                     place.remove();
                     return changed;
@@ -71,10 +71,12 @@ impl Shard {
                 record.expires
             }
             Vacant(place) => {
-                let Some(record) = change(None) else { return changed };
-                changed.after = Cost::of(&record);
+                let mut new = Box::new(None);
+                change(&mut new);
+                let Some(record) = &*new else { return changed };
+                changed.after = Cost::of(record);
                 let queued = record.expires;
-                place.insert(Entry { record: Box::new(Some(record)), queued });
+                place.insert(Entry { record: new, queued });
                 queued
             }
         };
@@ -160,8 +162,8 @@ mod tests {
         let mut shard = Shard::default();
         for number in 0..10_000_u64 {
             let slot = Slot::from_bytes(std::array::from_fn(|at| number.to_be_bytes()[at % 8]));
-            shard.change(&slot, |_| Some(record(1_000_000_000)));
-            shard.change(&slot, |_| Some(record(number + 10)));
+            shard.change(&slot, |found| *found = Some(record(1_000_000_000)));
+            shard.change(&slot, |found| *found = Some(record(number + 10)));
             shard.remove_expired(Timestamp::from_micros(number), 32);
         }
         assert!(shard.records.len() < 20, "{}", shard.records.len());
