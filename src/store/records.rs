@@ -2,16 +2,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+#[cfg(feature = "postgres")]
+use crate::protocol::Attempt;
 use crate::protocol::{
-    Attempt, FenceToken, Fingerprint, HEADER_LEN, Nonce, Operation, Outcome, Phase, Record, Reply,
-    Scheme, Timestamp, Verb, apply,
+    FenceToken, Fingerprint, HEADER_LEN, Nonce, Operation, Outcome, Phase, Record, Reply, Scheme,
+    Timestamp, Verb, apply,
 };
 
 /// The largest span that a server is given, in microseconds: 142 years. Added to a moment it stays
 /// below 2^53, so Lua calculates exactly.
 const LONGEST: u64 = 1 << 52;
 
-/// The record of a claim before a server has put the fence, the attempt number and the lease in.
+/// The record of a claim before PostgreSQL has put the fence, the attempt number and the lease in.
+#[cfg(feature = "postgres")]
 pub(super) fn unnumbered(attempt: &Attempt) -> Bytes {
     Record {
         fingerprint: attempt.fingerprint.clone(),

@@ -1,11 +1,14 @@
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use redis::Cmd;
 
 use super::call::Call;
 use super::{Emptied, RedisStore, scripts};
-use crate::protocol::{Attempt, Found, Reply, TakeOver, Timestamp, Verb};
-use crate::store::records::{classify, micros, millis, unnumbered};
+use crate::protocol::{
+    Attempt, FenceToken, Found, Phase, Record, Reply, TakeOver, Timestamp, Verb,
+};
+use crate::store::records::{classify, micros, millis};
 use crate::store::{Effect, Error, ErrorKind, Operation, Seen};
 
 impl RedisStore {
@@ -51,9 +54,9 @@ impl RedisStore {
     }
 
     async fn claim(&self, call: &Call<'_>, attempt: &Attempt) -> Result<Reply, Error> {
-        let record = unnumbered(attempt);
-        let arguments = |command: &mut Cmd| {
-            command.arg(&record[..]).arg(micros(attempt.lease)).arg(millis(attempt.retention));
+        let retention = millis(attempt.retention);
+        let arguments = |command: &mut Cmd, deadline: Timestamp| {
+            command.arg(&asking(attempt, deadline)[..]).arg(retention);
             match attempt.take_over {
                 TakeOver::Never => {}
                 TakeOver::Below(attempts) => _ = command.arg(attempts),
@@ -78,4 +81,19 @@ impl RedisStore {
         record.expires = Timestamp::NEVER;
         Ok(classify(Some(&record), Verb::Begin(attempt), now))
     }
+}
+
+/// The record of a claim before Redis has put its numbers in. In their places is what it makes them of:
+/// the deadline of the call and the length of the lease.
+fn asking(attempt: &Attempt, deadline: Timestamp) -> Bytes {
+    let phase = Phase::InProgress { lease_until: Timestamp::from_micros(micros(attempt.lease)) };
+    Record {
+        fingerprint: attempt.fingerprint.clone(),
+        nonce: attempt.nonce,
+        fence: FenceToken::at(deadline),
+        attempt: 0,
+        phase,
+        expires: Timestamp::NEVER,
+    }
+    .encode()
 }

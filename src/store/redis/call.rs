@@ -88,13 +88,12 @@ impl<'a> Call<'a> {
         Err(Error::new(ErrorKind::TimedOut, self.operation, effect))
     }
 
-    /// Runs a script. `arguments` are added to the command once there is a connection, since they
-    /// may contain the time.
+    /// Runs a script. `arguments` are added once there is a connection: they contain the deadline.
     pub(super) async fn script(
         &self,
         verb: &Verb,
         key: &[u8],
-        arguments: &(impl Fn(&mut Cmd) + Sync),
+        arguments: &(impl Fn(&mut Cmd, Timestamp) + Sync),
     ) -> Result<(Timestamp, Answer), Error> {
         let mut repeated = false;
         loop {
@@ -106,6 +105,7 @@ impl<'a> Call<'a> {
             };
             let (reply, proof) = reply.map_err(|failure| self.failed(failure))?;
             let (now, answer) = Answer::parse(reply).ok_or_else(|| self.unexpected())?;
+            let Some(now) = now else { return Ok((self.time.now(), answer)) };
             if answer != Answer::Late {
                 self.time.learn(now, self.sent(), Some(key));
                 if let (Answer::Done | Answer::Claimed(_), Some((live, proof))) = (&answer, proof) {
@@ -131,12 +131,12 @@ impl<'a> Call<'a> {
         verb: &Verb,
         with_text: bool,
         key: &[u8],
-        arguments: &(impl Fn(&mut Cmd) + Sync),
+        arguments: &(impl Fn(&mut Cmd, Timestamp) + Sync),
     ) -> Result<(Value, Option<(Live, Proof)>), Failure> {
         let until = self.started.saturating_add(self.within);
         self.exchange(self.lane, |mut live| {
-            let mut command = verb.command(with_text, key, self.deadline(key));
-            arguments(&mut command);
+            let mut command = verb.command(with_text, key);
+            arguments(&mut command, self.deadline(key));
             async move {
                 if self.durability.is_local() {
                     return Ok((live.link.command(&command).await?, None));

@@ -2,7 +2,7 @@ use redis::{Cmd, ErrorKind as Kind, RedisError, ServerErrorKind, Value};
 
 use super::call::Call;
 use super::{RedisStore, scripts};
-use crate::protocol::{Claim, Outcome, Record, Reply, Verb};
+use crate::protocol::{Claim, Outcome, Record, Reply, Timestamp, Verb};
 use crate::store::Error;
 use crate::store::records::millis;
 
@@ -29,8 +29,8 @@ impl RedisStore {
         if call.swap(&self.key(&attempt.slot), &replacement).await? {
             return Ok(Reply::Applied);
         }
-        let arguments = |command: &mut Cmd| {
-            command.arg(&record()[..]).arg(retention).arg(attempt.nonce.as_bytes());
+        let arguments = |command: &mut Cmd, deadline: Timestamp| {
+            command.arg(deadline.as_micros()).arg(&record()[..]).arg(retention);
         };
         let verb = Verb::Complete(claim, outcome);
         self.run(call, &scripts::COMPLETE, &attempt.slot, verb, arguments).await

@@ -22,7 +22,7 @@
 //! [`RedisStore::verify`] reports what it can see of this, [`RedisStore::require_safe`] refuses it.
 //! A Redis that was emptied is noticed: see [`Emptied`].
 //!
-//! Rights needed: `evalsha`, `eval`, `time`, `getrange`, `get`, `set`, `setrange`, `append`,
+//! Rights needed: `evalsha`, `eval`, `time`, `strlen`, `getrange`, `get`, `set`, `setrange`, `append`,
 //! `pexpire` and `pttl` on the prefix, `client|tracking` to be told of changes, `select` for
 //! another database than 0, `wait` or `waitaof` for a durability, `info` for the check, which tells more with `config|get` and
 //! `cluster|info`. On a Cluster also `multi`, `exec`, `asking`, `ping` and `cluster|slots`; with a
@@ -165,7 +165,7 @@ impl RedisStore {
         script: &scripts::Verb,
         slot: &Slot,
         verb: Verb<'_>,
-        arguments: impl Fn(&mut Cmd) + Sync,
+        arguments: impl Fn(&mut Cmd, Timestamp) + Sync,
     ) -> Result<Reply, Error> {
         let key = self.key(slot);
         for _ in 0..LOOKS {
@@ -175,7 +175,7 @@ impl RedisStore {
                 Answer::Done if matches!(verb, Verb::Begin(_)) => {
                     return Ok(Reply::Started(Grant { number: 1, fence: FenceToken::at(now) }));
                 }
-                Answer::Done => return Ok(Reply::Applied),
+                Answer::Done | Answer::Kept => return Ok(Reply::Applied),
                 Answer::Claimed(reply) => return Ok(reply),
                 Answer::Found(found) => found,
                 Answer::Large => call.get(&key).await?,
@@ -204,8 +204,9 @@ impl Store for RedisStore {
         let attempt = claim.attempt();
         let call = self.call(self.finishes.of(&attempt.slot), Operation::Renew, within);
         let record = Record::in_progress(claim, Timestamp::from_micros(0)).encode();
-        let arguments = |command: &mut Cmd| {
-            command.arg(&record[..]).arg(micros(attempt.lease)).arg(millis(attempt.retention));
+        let arguments = |command: &mut Cmd, deadline: Timestamp| {
+            command.arg(deadline.as_micros()).arg(&record[..]);
+            command.arg(micros(attempt.lease)).arg(millis(attempt.retention));
         };
         let verb = Verb::Renew(claim);
         call.bounded(self.run(&call, &scripts::RENEW, &attempt.slot, verb, arguments)).await
@@ -230,7 +231,8 @@ impl Store for RedisStore {
         within: Duration,
     ) -> Result<Reply, Error> {
         let call = self.call(self.finishes.of(&attempt.slot), Operation::Release, within);
-        let arguments = |command: &mut Cmd| {
+        let arguments = |command: &mut Cmd, deadline: Timestamp| {
+            command.arg(deadline.as_micros());
             command.arg(attempt.nonce.as_bytes()).arg(u8::from(ran == Ran::No));
             command.arg(millis(tombstone)).arg(millis(tombstone.max(attempt.retention)));
         };
@@ -257,7 +259,8 @@ impl Store for RedisStore {
     ) -> Result<Reply, Error> {
         let call = self.call(self.finishes.of(&slot), Operation::Resolve, within);
         let content = content(outcome);
-        let arguments = |command: &mut Cmd| {
+        let arguments = |command: &mut Cmd, deadline: Timestamp| {
+            command.arg(deadline.as_micros());
             command.arg(fence.number()).arg(&content[..]).arg(millis(retention));
         };
         let verb = Verb::Resolve { fence, outcome, retention };

@@ -1,6 +1,6 @@
 use std::sync::LazyLock;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use redis::{Cmd, Script, Value};
 
 use crate::protocol::{FenceToken, Grant, Reply, Timestamp};
@@ -9,36 +9,49 @@ use crate::protocol::{FenceToken, Grant, Reply, Timestamp};
 /// does not know it.
 pub(super) struct Verb(LazyLock<(Script, &'static str)>);
 
+/// A script, one file after the other: functions would cost Redis more at each run. `KEYS[1]` is the
+/// slot.
+///
 /// A flagged script may write into a full Redis. `begin` may not: new work is refused, and what is
 /// running can always finish.
 macro_rules! verb {
-    ($first_line:literal, $file:literal) => {
+    ($first_line:literal, $($file:literal),+) => {
         Verb(LazyLock::new(|| {
-            let text = concat!($first_line, include_str!("prelude.lua"), include_str!($file));
+            let text = concat!($first_line, $(include_str!($file)),+);
             (Script::new(text), text)
         }))
     };
+    ($file:literal) => {
+        verb!("#!lua flags=allow-oom\n", "clock.lua", "slot.lua", $file, "found.lua")
+    };
 }
 
-pub(super) static BEGIN: Verb = verb!("#!lua\n", "begin.lua");
-pub(super) static RENEW: Verb = verb!("#!lua flags=allow-oom\n", "renew.lua");
-pub(super) static COMPLETE: Verb = verb!("#!lua flags=allow-oom\n", "complete.lua");
-pub(super) static RELEASE: Verb = verb!("#!lua flags=allow-oom\n", "release.lua");
-pub(super) static RESOLVE: Verb = verb!("#!lua flags=allow-oom\n", "resolve.lua");
+pub(super) static BEGIN: Verb = verb!("#!lua\n", "begin.lua", "found.lua");
+pub(super) static RENEW: Verb = verb!("renew.lua");
+pub(super) static COMPLETE: Verb = verb!(
+    "#!lua flags=allow-oom\n",
+    "slot.lua",
+    "keep.lua",
+    "clock.lua",
+    "complete.lua",
+    "found.lua"
+);
+pub(super) static RELEASE: Verb = verb!("release.lua");
+pub(super) static RESOLVE: Verb = verb!("resolve.lua");
 
 /// Bytes that a command with a small outcome takes, so that it does not have to be moved as it grows.
 pub(super) const ROOM: usize = 512;
 
 impl Verb {
     /// The beginning of the command that runs it; what follows are the arguments of the verb.
-    pub(super) fn command(&self, with_text: bool, key: &[u8], deadline: Timestamp) -> Cmd {
+    pub(super) fn command(&self, with_text: bool, key: &[u8]) -> Cmd {
         let (script, text) = &*self.0;
         let mut command = Cmd::with_capacity(10, ROOM);
         match with_text {
             true => command.arg("EVAL").arg(text),
             false => command.arg("EVALSHA").arg(script.get_hash()),
         };
-        command.arg(1).arg(key).arg(deadline.as_micros());
+        command.arg(1).arg(key);
         command
     }
 }
@@ -50,6 +63,8 @@ pub(super) enum Answer {
     Late,
     /// Done. `begin`: the slot was empty, so its claim has the moment for its fence.
     Done,
+    /// `complete`: the claim was still there and is completed.
+    Kept,
     /// `begin`: the slot is the attempt's; how it came to be is the reply.
     Claimed(Reply),
     /// Nothing was written; this is what the slot holds.
@@ -59,22 +74,20 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    /// Takes a reply apart, into the moment on Redis's clock and the answer.
-    pub(super) fn parse(reply: Value) -> Option<(Timestamp, Self)> {
+    /// Takes a reply apart, into the moment on Redis's clock, if the script has asked for it, and the
+    /// answer.
+    pub(super) fn parse(reply: Value) -> Option<(Option<Timestamp>, Self)> {
         let parts = match reply {
             Value::Int(now) => {
-                return Some((Timestamp::from_micros(u64::try_from(now).ok()?), Self::Done));
+                let now = Timestamp::from_micros(u64::try_from(now).ok()?);
+                return Some((Some(now), Self::Done));
             }
-            Value::BulkString(bytes) => {
-                let mut found = Bytes::from(bytes);
-                let now = found.try_get_u64().ok()?;
-                return Some((Timestamp::from_micros(now), Self::Found(Some(found))));
-            }
+            Value::Okay => return Some((None, Self::Kept)),
             Value::Array(parts) => parts,
             _ => return None,
         };
         let mut parts = parts.into_iter();
-        let now = Timestamp::from_micros(number(parts.next()?)?);
+        let now = Some(Timestamp::from_micros(number(parts.next()?)?));
         let Some(first) = parts.next() else { return Some((now, Self::Late)) };
         let answer = match (first, parts.next(), parts.next()) {
             (Value::Int(way), Some(fence), Some(attempt)) => {
@@ -129,9 +142,7 @@ mod tests {
     fn a_reply_of_another_form_is_not_an_answer() {
         for reply in [
             Value::Nil,
-            Value::Okay,
             Value::Int(-1),
-            Value::BulkString(vec![0; 7]),
             Value::Array(vec![]),
             Value::Array(vec![Value::Int(-1)]),
             Value::Array(vec![Value::Int(5), Value::Okay]),
@@ -144,16 +155,21 @@ mod tests {
 
     #[test]
     fn a_moment_alone_is_done_or_late() {
-        let moment = Timestamp::from_micros(5);
+        let moment = Some(Timestamp::from_micros(5));
         assert_eq!(Answer::parse(Value::Int(5)), Some((moment, Answer::Done)));
         let reply = Value::Array(vec![Value::Int(5)]);
         assert_eq!(Answer::parse(reply), Some((moment, Answer::Late)));
     }
 
     #[test]
-    fn what_follows_eight_bytes_is_what_the_slot_holds() {
-        let reply = Value::BulkString(b"\0\0\0\0\0\0\0\x05record".to_vec());
+    fn a_moment_and_a_string_is_what_the_slot_holds_at_that_moment() {
+        let reply = Value::Array(vec![Value::Int(5), Value::BulkString(b"record".to_vec())]);
         let found = Answer::Found(Some(Bytes::from_static(b"record")));
-        assert_eq!(Answer::parse(reply), Some((Timestamp::from_micros(5), found)));
+        assert_eq!(Answer::parse(reply), Some((Some(Timestamp::from_micros(5)), found)));
+    }
+
+    #[test]
+    fn what_set_answers_comes_without_a_moment() {
+        assert_eq!(Answer::parse(Value::Okay), Some((None, Answer::Kept)));
     }
 }

@@ -56,7 +56,7 @@ async fn wrong_credentials_are_refused_by_sentinels_and_a_cluster_too() {
 #[tokio::test]
 async fn the_rights_that_the_documentation_names_are_enough() {
     let server = RedisServer::start(DURABLE);
-    let rights = "on >word ~idempotency:* +evalsha +eval +time +getrange +get +set +setrange \
+    let rights = "on >word ~idempotency:* +evalsha +eval +time +strlen +getrange +get +set +setrange \
                   +append +pexpire +pttl +client|tracking +info";
     let user = [&["ACL", "SETUSER", "store"][..], &rights.split_whitespace().collect::<Vec<_>>()];
     let user: Vec<_> = user.concat().into_iter().map(str::as_bytes).collect();
@@ -95,7 +95,7 @@ async fn the_rights_that_the_documentation_names_are_enough() {
 #[tokio::test]
 async fn the_rights_that_the_documentation_names_are_enough_to_wait_for_replicas() {
     let (master, _replica) = replicated(Kind::Valkey);
-    let rights = "on >word ~idempotency:* +evalsha +eval +time +getrange +get +set +setrange \
+    let rights = "on >word ~idempotency:* +evalsha +eval +time +strlen +getrange +get +set +setrange \
                   +append +pexpire +pttl";
     let url = format!("redis://store:word@127.0.0.1:{}/0", master.port());
     let one = Durability::replicas(1);
@@ -123,7 +123,7 @@ async fn a_unix_socket_leads_to_a_server_too() {
 #[tokio::test]
 async fn the_rights_that_the_documentation_names_are_enough_on_a_cluster() {
     let cluster = RedisCluster::start(Kind::Redis, &[]);
-    let rights = "on >word ~idempotency:* +evalsha +eval +time +getrange +get +set +setrange \
+    let rights = "on >word ~idempotency:* +evalsha +eval +time +strlen +getrange +get +set +setrange \
                   +append +pexpire +pttl +client|tracking +multi +exec +asking +ping \
                   +cluster|slots";
     for node in &cluster.nodes {
