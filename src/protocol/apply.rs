@@ -62,7 +62,7 @@ pub enum Reply {
     Applied,
     /// Every other verb: refused, since the slot is not this claim's; and what it is instead.
     Fenced(Found),
-    /// Any verb: the deadline had passed, and nothing was done. Only an outcome may be stored then too.
+    /// Any verb: the deadline had passed; nothing was done. Only an outcome may be stored or found then too.
     Late,
 }
 

@@ -5,11 +5,6 @@
 -- Claims the slot and answers {now, way, fence, attempt}, or now alone if there was nothing in it: then
 -- that is the fence, too, and the attempt is the first. Or answers what it found. Whether a slot can be
 -- claimed is all that is decided here; what it is otherwise is decided by the caller.
-local first, deadline, _, lease = struct.unpack('>I4I8I4I8', ARGV[1])
-local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
-if now > deadline then return {now} end -- The deadline had passed.
-
 local size = redis.call('STRLEN', KEYS[1])
 local phase, head = 0, nil
 if size >= 72 then
@@ -21,8 +16,15 @@ if size >= 72 then
   local mark
   mark, phase = string.byte(head, 1, 2)
   if mark ~= 225 then phase = 0 end
-  if phase == 2 then return {now, size > 4096 and 0 or head} end
+  -- Nothing is to be written, and an outcome is one at any time, so no clock is asked: the record alone,
+  -- or 0 for a large one.
+  if phase == 2 then return size > 4096 and 0 or head end
 end
+
+local first, deadline, _, lease = struct.unpack('>I4I8I4I8', ARGV[1])
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+if now > deadline then return {now} end -- The deadline had passed.
 
 local way, fence, attempt = 1, now, 1
 if size > 0 then

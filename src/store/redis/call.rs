@@ -94,7 +94,7 @@ impl<'a> Call<'a> {
         verb: &Verb,
         key: &[u8],
         arguments: &(impl Fn(&mut Cmd, Timestamp) + Sync),
-    ) -> Result<(Timestamp, Answer), Error> {
+    ) -> Result<(Option<Timestamp>, Answer), Error> {
         let mut repeated = false;
         loop {
             let reply = match self.run(verb, false, key, arguments).await {
@@ -105,13 +105,13 @@ impl<'a> Call<'a> {
             };
             let (reply, proof) = reply.map_err(|failure| self.failed(failure))?;
             let (now, answer) = Answer::parse(reply).ok_or_else(|| self.unexpected())?;
-            let Some(now) = now else { return Ok((self.time.now(), answer)) };
+            let Some(now) = now else { return Ok((None, answer)) };
             if answer != Answer::Late {
                 self.time.learn(now, self.sent(), Some(key));
-                if let (Answer::Done | Answer::Claimed(_), Some((live, proof))) = (&answer, proof) {
-                    Box::pin(self.prove(&live, proof)).await?;
+                if let (Answer::Done(_) | Answer::Claimed(_), Some(proof)) = (&answer, proof) {
+                    Box::pin(self.prove(proof)).await?;
                 }
-                return Ok((now, answer));
+                return Ok((Some(now), answer));
             }
             // Redis's clock was set forward, or this is another server: its time is known now.
             self.time.relearn(now, self.sent(), Some(key));
@@ -120,7 +120,7 @@ impl<'a> Call<'a> {
                 return Err(Error::new(ErrorKind::TimedOut, self.operation, Effect::Unknown));
             }
             if repeated {
-                return Ok((now, answer));
+                return Ok((Some(now), answer));
             }
             repeated = true;
         }
@@ -152,7 +152,7 @@ impl<'a> Call<'a> {
 
     /// Waits until a claim is as durable as it was asked to be. One that is not counts as not
     /// claimed (rule C8): the server may be cut off from its replicas, so it is left.
-    async fn prove(&self, live: &Live, proof: Proof) -> Result<(), Error> {
+    async fn prove(&self, (live, proof): (Live, Proof)) -> Result<(), Error> {
         // The claim is there, whatever becomes of this call.
         let earlier = self.unanswered.swap(true, Ordering::Relaxed);
         match proof.verdict().await {
@@ -161,12 +161,12 @@ impl<'a> Call<'a> {
                 Ok(())
             }
             Ok(false) => {
-                self.lane.replace_settled(live);
+                self.lane.replace_settled(&live);
                 let error = Error::new(ErrorKind::NotDurable, self.operation, Effect::Unknown);
                 Err(error.with_source("too few servers have acknowledged the claim in time"))
             }
             Err(error) => {
-                Self::give_up(self.lane, live, &error);
+                Self::give_up(self.lane, &live, &error);
                 Err(self.failed((Stage::Sent, error)))
             }
         }

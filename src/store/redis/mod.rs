@@ -1,7 +1,8 @@
 //! Records in Redis 7.0 or later, or Valkey: for several servers that share their keys.
 //!
 //! Every verb is one script, sent by its hash: one round trip, atomic, judged by Redis's clock. The
-//! clocks of the servers decide nothing. A script writes or it reports what it found, and
+//! clocks of the servers decide nothing; the age of a replay is told by what its server knows of
+//! Redis's clock. A script writes or it reports what it found, and
 //! [`apply`](crate::protocol::apply) tells what that means, for this store as for all others.
 //!
 //! One string per record, under the prefix, a colon and the 32 bytes of the
@@ -57,18 +58,18 @@
 //! [`poll`](crate::store::poll()) does.
 //!
 //! # Large answers
-//! Lua copies a value several times, so a record of more than 4 KiB is not handed through a script:
+//! Lua hashes every byte that it gets, so a record of more than 4 KiB is not handed through a script:
 //! `begin` answers that it is large, and a plain `GET` follows. Measured as the server's processor time
 //! for a replay, pipelined by 16, median of seven runs in random order: a script that hands on
-//! everything takes Redis 7.0.15 2.6 times as long as both commands at 4 KiB, 3.9 times at 8 KiB and
-//! 11 times at 64 KiB, and Valkey 9.1.2 1.4, 1.9 and 3.3 times. Smaller records are spared the second
+//! everything takes Redis 7.0.15 1.5 times as long as both commands at 4 KiB, 2.7 times at 8 KiB and
+//! 3.5 times at 64 KiB, and Valkey 9.1.2 1.1, 1.3 and 3.1 times. Smaller records are spared the second
 //! trip all the same.
 //!
 //! # Completing with one plain command
 //! Where the server has `SET … IFEQ` (Valkey 9, Redis 8.4), `complete` first writes over the very
 //! bytes that `begin` has written. Only where they are not there any more, since the claim was
 //! renewed or lost for example, a script follows. A server without it says so once per connection.
-//! Measured on Valkey 9.1.2 in the same way (by 4 at 1 MiB), the script takes 5.0 times as long for 200
+//! Measured on Valkey 9.1.2 in the same way (by 4 at 1 MiB), the script takes 2.5 times as long for 200
 //! bytes, 2.4 times for 64 KiB, and for 1 MiB between 2.5 and 9 times.
 
 mod begin;
@@ -172,13 +173,17 @@ impl RedisStore {
             let (now, answer) = call.script(script, &key, &arguments).await?;
             let found = match answer {
                 Answer::Late => return Ok(Reply::Late),
-                Answer::Done if matches!(verb, Verb::Begin(_)) => {
+                Answer::Done(now) if matches!(verb, Verb::Begin(_)) => {
                     return Ok(Reply::Started(Grant { number: 1, fence: FenceToken::at(now) }));
                 }
-                Answer::Done | Answer::Kept => return Ok(Reply::Applied),
+                Answer::Done(_) | Answer::Kept => return Ok(Reply::Applied),
                 Answer::Claimed(reply) => return Ok(reply),
                 Answer::Found(found) => found,
                 Answer::Large => call.get(&key).await?,
+            };
+            let now = match now {
+                Some(now) => now,
+                None => call.about_now(&key).await?,
             };
             let found = found
                 .map(|bytes| Record::decode(bytes, Timestamp::NEVER))

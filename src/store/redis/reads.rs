@@ -45,6 +45,16 @@ impl Call<'_> {
         value.and_then(bytes).ok_or_else(|| self.unexpected())
     }
 
+    /// The moment where a script has not asked for it, for the age of an outcome: the estimate, once the
+    /// clock is known at all.
+    pub(super) async fn about_now(&self, key: &[u8]) -> Result<Timestamp, Error> {
+        let now = self.time.now();
+        if now > Timestamp::from_micros(0) {
+            return Ok(now);
+        }
+        Ok(Box::pin(self.look(key)).await?.now)
+    }
+
     /// What a slot holds and until when. The three commands need not be atomic: the value is read
     /// first, and a record that ends right then has ended.
     pub(super) async fn look(&self, key: &[u8]) -> Result<Seen, Error> {

@@ -61,8 +61,8 @@ impl Verb {
 pub(super) enum Answer {
     /// The deadline had passed.
     Late,
-    /// Done. `begin`: the slot was empty, so its claim has the moment for its fence.
-    Done,
+    /// Done at this moment. `begin`: the slot was empty, so its claim has it for its fence.
+    Done(Timestamp),
     /// `complete`: the claim was still there and is completed.
     Kept,
     /// `begin`: the slot is the attempt's; how it came to be is the reply.
@@ -78,10 +78,12 @@ impl Answer {
     /// answer.
     pub(super) fn parse(reply: Value) -> Option<(Option<Timestamp>, Self)> {
         let parts = match reply {
+            Value::Int(0) => return Some((None, Self::Large)),
             Value::Int(now) => {
                 let now = Timestamp::from_micros(u64::try_from(now).ok()?);
-                return Some((Some(now), Self::Done));
+                return Some((Some(now), Self::Done(now)));
             }
+            Value::BulkString(record) => return Some((None, Self::Found(Some(record.into())))),
             Value::Okay => return Some((None, Self::Kept)),
             Value::Array(parts) => parts,
             _ => return None,
@@ -155,10 +157,10 @@ mod tests {
 
     #[test]
     fn a_moment_alone_is_done_or_late() {
-        let moment = Some(Timestamp::from_micros(5));
-        assert_eq!(Answer::parse(Value::Int(5)), Some((moment, Answer::Done)));
+        let moment = Timestamp::from_micros(5);
+        assert_eq!(Answer::parse(Value::Int(5)), Some((Some(moment), Answer::Done(moment))));
         let reply = Value::Array(vec![Value::Int(5)]);
-        assert_eq!(Answer::parse(reply), Some((moment, Answer::Late)));
+        assert_eq!(Answer::parse(reply), Some((Some(moment), Answer::Late)));
     }
 
     #[test]
@@ -169,7 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn what_set_answers_comes_without_a_moment() {
-        assert_eq!(Answer::parse(Value::Okay), Some((None, Answer::Kept)));
+    fn what_needs_no_clock_comes_without_a_moment() {
+        let record = Answer::Found(Some(Bytes::from_static(b"record")));
+        for (reply, answer) in [
+            (Value::BulkString(b"record".to_vec()), record),
+            (Value::Int(0), Answer::Large),
+            (Value::Okay, Answer::Kept),
+        ] {
+            assert_eq!(Answer::parse(reply), Some((None, answer)));
+        }
     }
 }

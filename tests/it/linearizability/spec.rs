@@ -23,6 +23,8 @@ pub struct Precision {
     pub stored: u64,
     /// How much older than it is an outcome may be said to be.
     pub ages: u64,
+    /// How much younger than it is an outcome may be said to be.
+    pub younger: u64,
     /// Whether a look tells the time at which it looked, and when the record expires.
     pub looks: bool,
     /// A record that has expired stays until it is written over, and a call may take effect after
@@ -180,12 +182,14 @@ impl Moment {
                 kept.lease.earlier(*remaining).first()
             }
             Found::Completed { age, .. } if age.is_zero() => {
-                self.at = kept.stored.since(self.window.from)?.first();
+                let stored = kept.stored.wider(0, precision.younger);
+                self.at = stored.since(self.window.from)?.first();
                 self.window.first()
             }
             Found::Completed { age, .. } => {
                 // Rounded twice, an age can also be too low.
-                let stored = kept.stored.wider(precision.ages, precision.ages.min(2));
+                let younger = precision.younger.max(precision.ages.min(2));
+                let stored = kept.stored.wider(precision.ages, younger);
                 self.at = stored.and(self.window.earlier(*age))?.first();
                 self.at.after(*age)
             }

@@ -26,11 +26,18 @@ const BATCH: usize = 4;
 const DRIFT: u64 = 1000;
 
 pub const MEMORY: Precision =
-    Precision { drift: 0, expiry: 0, stored: 0, ages: 0, looks: true, stays: false };
+    Precision { drift: 0, expiry: 0, stored: 0, ages: 0, younger: 0, looks: true, stays: false };
 
-/// Redis expires by the millisecond, and is told by its caller when an outcome was stored.
-pub const REDIS: Precision =
-    Precision { drift: DRIFT, expiry: 3000, stored: 2_000_000, looks: false, ..MEMORY };
+/// Redis expires by the millisecond, and is told by its caller when an outcome was stored. How old that
+/// is the caller tells by what it knows of Redis's clock, which may be older by as much as a reply took.
+pub const REDIS: Precision = Precision {
+    drift: DRIFT,
+    expiry: 3000,
+    stored: 2_000_000,
+    younger: 250_000,
+    looks: false,
+    ..MEMORY
+};
 
 /// PostgreSQL commits a while after it has read its clock.
 pub const POSTGRES: Precision = Precision { drift: DRIFT, stays: true, ..MEMORY };

@@ -1,5 +1,6 @@
 //! What only a real Redis can show: lost replies, full memory, restarts, replicas, foreign values.
 
+mod age;
 mod check;
 mod cluster;
 mod cluster_durable;
