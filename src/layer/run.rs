@@ -74,7 +74,7 @@ where
         if let (Run::Finished(()), Ok(Sorted::Again)) = (&ran, &answered) {
             return None;
         }
-        conclude(ran, answered, called, held, &shared, &policy)
+        conclude(&ran, answered, called, held, &shared, &policy)
     };
     // What may run again keeps its room until that is settled.
     if policy.transaction_retries == 0 {
@@ -93,6 +93,7 @@ where
 
 /// Hands the request to the handler. A function of its own, so that what it takes apart is not kept
 /// as long as the handler runs.
+#[expect(clippy::boxed_local, reason = "out of its box it would be moved once more")]
 fn call<S, B>(mut ready: Box<Ready<S>>, held: &Arc<Held>) -> S::Future
 where
     S: Service<Request<RequestBody<B>>>,
@@ -104,7 +105,7 @@ where
 
 /// What becomes of the slot, and what the first client is told.
 fn conclude<R, E>(
-    ran: Run<()>,
+    ran: &Run<()>,
     answered: Result<Sorted<R>, E>,
     called: bool,
     held: &Held,
