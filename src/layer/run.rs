@@ -1,4 +1,5 @@
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -71,8 +72,14 @@ where
             let mut work = pin!(Some(work.instrument(span)));
             shared.engine.run(held, ticket, work.as_mut()).await
         };
-        if let (Run::Finished(()), Ok(Sorted::Again)) = (&ran, &answered) {
-            return None;
+        match (&ran, &answered) {
+            (Run::Finished(()), Ok(Sorted::Again)) => return None,
+            (Run::Finished(()), _) => {}
+            // What it leaves behind may panic as well, when it is dropped.
+            _ => {
+                let left = std::mem::replace(&mut answered, Ok(Sorted::Failed));
+                drop(catch_unwind(AssertUnwindSafe(|| drop(left))));
+            }
         }
         conclude(&ran, answered, called, held, &shared, &policy)
     };
@@ -118,7 +125,7 @@ where
     match ran {
         Run::Finished(()) => match answered {
             Ok(Sorted::Captured(conclusion, response)) => return (conclusion, Ok(response)),
-            Ok(Sorted::Unread(unread)) if !unread.is_broken() => {
+            Ok(Sorted::Unread(unread)) if !unread.is_broken => {
                 let (conclusion, response) = unread.capture(policy, &shared.marker);
                 return (conclusion, Ok(response));
             }
