@@ -8,7 +8,7 @@ use http::response::Parts;
 use http::{HeaderName, Response};
 use http_body::Body;
 
-use super::body::{ResponseBody, Whole, poll_frame};
+use super::body::{BrokenBody, ResponseBody, Whole, poll_frame};
 use super::frames::Frames;
 use super::headers::{STATUS, contains};
 use super::policy::Policy;
@@ -37,21 +37,12 @@ pub(super) enum Sorted<B> {
 /// A response whose body may fit into a record.
 pub(super) struct Unread<B> {
     head: Parts,
-    body: Pin<Box<B>>,
+    /// What has not been read of it; nothing, once it has come to its end or broken off.
+    rest: Option<Pin<Box<B>>>,
     frames: Frames,
     /// Bytes that were read, with trailers.
     size: usize,
-    read: Read,
-}
-
-/// How far a body has been read.
-#[derive(PartialEq)]
-enum Read {
-    All,
-    /// As far as it is within the limits.
-    Some,
-    /// It broke off.
-    Broken,
+    pub(super) is_broken: bool,
 }
 
 /// Decides by the head of a handler's response what a record keeps of it.
@@ -98,8 +89,8 @@ where
         let (conclusion, response) = not_kept(head, ResponseBody::original(body), policy, marker);
         return Sorted::Captured(conclusion, response);
     }
-    let (body, frames) = (Box::pin(body), Frames::default());
-    Sorted::Unread(Unread { head, body, frames, size: 0, read: Read::Some })
+    let (rest, frames) = (Some(Box::pin(body)), Frames::default());
+    Sorted::Unread(Unread { head, rest, frames, size: 0, is_broken: false })
 }
 
 /// What the first client gets of a response of which the record keeps only a tombstone.
@@ -117,36 +108,37 @@ impl<B: Body<Data = Bytes>> Unread<B> {
     /// Reads the body, as far as it is within the limits.
     pub(super) async fn read(&mut self, policy: &Policy) {
         let reading = poll_fn(|context| self.poll(context, policy.response_limit));
-        self.read = within(policy.buffer_time, reading).await.unwrap_or(Read::Some);
+        match within(policy.buffer_time, reading).await.unwrap_or(Ok(false)) {
+            Ok(false) => return,
+            Ok(true) => {}
+            Err(BrokenBody) => self.is_broken = true,
+        }
+        // Dropped here, where it may panic.
+        self.rest = None;
     }
 
-    pub(super) fn is_broken(&self) -> bool {
-        self.read == Read::Broken
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>, limit: usize) -> Poll<Read> {
-        while let Some(frame) = ready!(poll_frame(self.body.as_mut(), context)) {
-            let Ok(frame) = frame else { return Poll::Ready(Read::Broken) };
+    /// Whether that was all of it.
+    fn poll(&mut self, context: &mut Context<'_>, limit: usize) -> Poll<Result<bool, BrokenBody>> {
+        let Some(rest) = &mut self.rest else { return Poll::Ready(Ok(true)) };
+        while let Some(frame) = ready!(poll_frame(rest.as_mut(), context)) {
+            let frame = frame?;
             self.size += frame.data_ref().map_or(0, Bytes::len);
             self.size += frame.trailers_ref().map_or(0, trailers_size);
             // Nothing comes after trailers (RFC 9110, section 6.5).
-            let ends = frame.is_trailers() || self.body.is_end_stream();
+            let ends = frame.is_trailers() || rest.is_end_stream();
             self.frames.push(frame);
-            if self.size > limit {
-                return Poll::Ready(Read::Some);
-            }
-            if ends {
-                break;
+            if ends || self.size > limit {
+                return Poll::Ready(Ok(self.size <= limit));
             }
         }
-        Poll::Ready(Read::All)
+        Poll::Ready(Ok(true))
     }
 
     /// What a record keeps of the response, and what is sent.
     pub(super) fn capture(self, policy: &Policy, marker: &HeaderName) -> Captured<B> {
-        let Self { head, body, frames, read, .. } = self;
-        if read != Read::All {
-            return not_kept(head, ResponseBody::resumed(frames, body), policy, marker);
+        let Self { head, rest, frames, .. } = self;
+        if let Some(rest) = rest {
+            return not_kept(head, ResponseBody::resumed(frames, rest), policy, marker);
         }
         let (data, mut trailers) = frames.join();
         if let Some(trailers) = &mut trailers {

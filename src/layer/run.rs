@@ -1,4 +1,5 @@
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -71,10 +72,16 @@ where
             let mut work = pin!(Some(work.instrument(span)));
             shared.engine.run(held, ticket, work.as_mut()).await
         };
-        if let (Run::Finished(()), Ok(Sorted::Again)) = (&ran, &answered) {
-            return None;
+        match (&ran, &answered) {
+            (Run::Finished(()), Ok(Sorted::Again)) => return None,
+            (Run::Finished(()), _) => {}
+            // What it leaves behind may panic as well, when it is dropped.
+            _ => {
+                let left = std::mem::replace(&mut answered, Ok(Sorted::Failed));
+                drop(catch_unwind(AssertUnwindSafe(|| drop(left))));
+            }
         }
-        conclude(ran, answered, called, held, &shared, &policy)
+        conclude(&ran, answered, called, held, &shared, &policy)
     };
     // What may run again keeps its room until that is settled.
     if policy.transaction_retries == 0 {
@@ -93,6 +100,7 @@ where
 
 /// Hands the request to the handler. A function of its own, so that what it takes apart is not kept
 /// as long as the handler runs.
+#[expect(clippy::boxed_local, reason = "out of its box it would be moved once more")]
 fn call<S, B>(mut ready: Box<Ready<S>>, held: &Arc<Held>) -> S::Future
 where
     S: Service<Request<RequestBody<B>>>,
@@ -104,7 +112,7 @@ where
 
 /// What becomes of the slot, and what the first client is told.
 fn conclude<R, E>(
-    ran: Run<()>,
+    ran: &Run<()>,
     answered: Result<Sorted<R>, E>,
     called: bool,
     held: &Held,
@@ -117,7 +125,7 @@ where
     match ran {
         Run::Finished(()) => match answered {
             Ok(Sorted::Captured(conclusion, response)) => return (conclusion, Ok(response)),
-            Ok(Sorted::Unread(unread)) if !unread.is_broken() => {
+            Ok(Sorted::Unread(unread)) if !unread.is_broken => {
                 let (conclusion, response) = unread.capture(policy, &shared.marker);
                 return (conclusion, Ok(response));
             }

@@ -114,8 +114,9 @@ impl Fields {
     /// The fields, in order. They share the buffer; nothing is copied.
     pub fn iter(&self) -> impl Iterator<Item = Field> + use<> {
         let mut rest = Reader::new(self.0.clone());
-        // The buffer was checked when it was made, so it ends where a field ends.
-        std::iter::from_fn(move || rest.field().ok())
+        // The buffer was checked when it was made, so it ends where a field ends; to try there costs an
+        // error.
+        std::iter::from_fn(move || if rest.is_empty() { None } else { rest.field().ok() })
     }
 
     /// The buffer, as a record contains it.

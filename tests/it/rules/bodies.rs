@@ -184,3 +184,48 @@ async fn rule_33_a_replay_says_how_long_it_is_unless_trailers_follow() {
         assert_eq!(told.map(|value| value.to_str().expect("a number")), length);
     }
 }
+
+/// A body that panics when it is dropped.
+struct Trap {
+    text: Bytes,
+    ends: bool,
+}
+
+impl http_body::Body for Trap {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match std::mem::take(&mut self.text) {
+            text if !text.is_empty() => Poll::Ready(Some(Ok(Frame::data(text)))),
+            _ if self.ends => Poll::Ready(None),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Trap {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "the trap");
+    }
+}
+
+#[tokio::test]
+async fn rule_20_a_body_that_panics_when_it_is_dropped_is_settled() {
+    for ends in [true, false] {
+        let handler = service_fn(move |_: Request<RequestBody<Body>>| async move {
+            Ok::<_, Infallible>(Response::new(Trap { text: Bytes::from_static(b"text"), ends }))
+        });
+        let policy = Policy::new().max_run(Duration::from_millis(100));
+        let service = layer_with(&AnyStore::memory(), policy).layer(handler);
+        let ask = || service.clone().oneshot(request(Some("k"), Body::empty()));
+        for replayed in [false, true] {
+            let answer = ask().await.expect("an answer");
+            let told = answer.headers().contains_key("idempotent-replayed");
+            assert_eq!((answer.status().as_u16(), told), (500, replayed), "ends: {ends}");
+        }
+    }
+}
