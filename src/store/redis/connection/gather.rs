@@ -64,8 +64,9 @@ mod tests {
             polls.set(polls.get() + 1);
             Poll::Pending
         });
-        let calls = vec![Arc::new(()); holders];
-        let mut gathering = pin!(Gathering::new(driver, Arc::downgrade(&calls[0])));
+        let held = Arc::new(());
+        let mut gathering = pin!(Gathering::new(driver, Arc::downgrade(&held)));
+        let _holders: Vec<_> = (1..holders).map(|_| Arc::clone(&held)).collect();
         let mut context = Context::from_waker(Waker::noop());
         [(); 2].map(|()| {
             assert!(gathering.as_mut().poll(&mut context).is_pending());
