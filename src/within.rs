@@ -23,8 +23,8 @@ pin_project! {
         #[pin]
         work: W,
         limit: Duration,
-        // Boxed, since it is large and seldom needed.
-        timer: Option<Pin<Box<Sleep>>>,
+        #[pin]
+        timer: Option<Sleep>,
     }
 }
 
@@ -32,12 +32,15 @@ impl<W: Future> Future for Within<W> {
     type Output = Result<W::Output, Elapsed>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
+        let mut this = self.project();
         if let Poll::Ready(output) = this.work.poll(context) {
             return Poll::Ready(Ok(output));
         }
-        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(*this.limit)));
-        timer.as_mut().poll(context).map(|()| Err(Elapsed))
+        if this.timer.is_none() {
+            this.timer.set(Some(sleep(*this.limit)));
+        }
+        let timer = this.timer.as_pin_mut().expect("it has been set");
+        timer.poll(context).map(|()| Err(Elapsed))
     }
 }
 

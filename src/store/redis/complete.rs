@@ -26,7 +26,7 @@ impl RedisStore {
             let pending = Record::in_progress(claim, claim.grant().fence.moment()).encode();
             command.arg(&record()[..]).arg("IFEQ").arg(&pending[..]).arg("PX").arg(retention);
         };
-        if call.swap(&self.key(&attempt.slot), &replacement).await? {
+        if !call.lane.lacks_ifeq() && call.swap(&self.key(&attempt.slot), &replacement).await? {
             return Ok(Reply::Applied);
         }
         let arguments = |command: &mut Cmd, deadline: Timestamp| {
@@ -50,9 +50,6 @@ impl Call<'_> {
     /// the claim since, and the outcome of its run may be stored however late. Otherwise it does
     /// nothing.
     async fn swap(&self, key: &[u8], command: &(impl Fn(&mut Cmd) + Sync)) -> Result<bool, Error> {
-        if self.lane.ready().is_some_and(|live| live.lacks_ifeq()) {
-            return Ok(false);
-        }
         let swapped = self.exchange(self.lane, |mut live| {
             let mut set = Cmd::with_capacity(7, scripts::ROOM);
             set.arg("SET").arg(key);

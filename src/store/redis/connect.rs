@@ -58,7 +58,8 @@ impl RedisStore {
     }
 
     /// A store that connects as this client does: for TLS with certificates of your own, for
-    /// example. `TCP_NODELAY` and a way to notice dead connections are set in addition.
+    /// example. `TCP_NODELAY` and a way to notice dead connections are set in addition. Without TLS,
+    /// the time that its sockets linger is left to the system.
     ///
     /// ```
     /// use tower_idempotency::store::redis::{RedisStore, redis};

@@ -97,6 +97,11 @@ impl Lane {
         }
     }
 
+    /// Whether the server is known not to have `SET … IFEQ`.
+    pub(in crate::store::redis) fn lacks_ifeq(&self) -> bool {
+        matches!(&*self.state(), State::Live(live) if live.lacks_ifeq())
+    }
+
     /// The connection, made first if there is none.
     pub(in crate::store::redis) async fn connection(&self) -> Result<Live, RedisError> {
         self.0.source.refresh().await;

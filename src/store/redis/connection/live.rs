@@ -19,7 +19,8 @@ pub(in crate::store::redis) struct Live {
     shared: Arc<Shared>,
 }
 
-struct Shared {
+/// What all calls on a connection have in common, held by each of them.
+pub(in crate::store::redis) struct Shared {
     /// The server at the other end, if it is one.
     address: Option<ConnectionAddr>,
     since: Duration,
@@ -40,24 +41,28 @@ struct Shared {
     shards: Arc<Shards>,
 }
 
+impl Shared {
+    /// Of a connection to the server at this address, if it is one.
+    pub(super) fn new(address: Option<ConnectionAddr>) -> Arc<Self> {
+        Arc::new(Self {
+            address,
+            since: ServerTime::here(),
+            heard: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            renewing: AtomicBool::new(false),
+            lacks_ifeq: AtomicBool::new(false),
+            tracks: AtomicBool::new(false),
+            visited: AtomicBool::new(false),
+            groups: Arc::default(),
+            #[cfg(feature = "redis-cluster")]
+            shards: Arc::default(),
+        })
+    }
+}
+
 impl Live {
-    pub(in crate::store::redis) fn new(Connected { link, address }: Connected) -> Self {
-        let live = Self {
-            link,
-            shared: Arc::new(Shared {
-                address,
-                since: ServerTime::here(),
-                heard: AtomicU64::new(0),
-                asked: AtomicU64::new(0),
-                renewing: AtomicBool::new(false),
-                lacks_ifeq: AtomicBool::new(false),
-                tracks: AtomicBool::new(false),
-                visited: AtomicBool::new(false),
-                groups: Arc::default(),
-                #[cfg(feature = "redis-cluster")]
-                shards: Arc::default(),
-            }),
-        };
+    pub(in crate::store::redis) fn new(Connected { link, shared }: Connected) -> Self {
+        let live = Self { link, shared };
         live.hear();
         live
     }

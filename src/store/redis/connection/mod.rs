@@ -2,6 +2,7 @@
 //! of a Cluster. A lane keeps one connection there, and makes it anew when it is lost.
 
 pub(in crate::store::redis) mod address;
+mod gather;
 pub(in crate::store::redis) mod group;
 pub(in crate::store::redis) mod lane;
 pub(in crate::store::redis) mod link;
@@ -15,5 +16,6 @@ pub(in crate::store::redis) mod sentinels;
 pub(in crate::store::redis) mod server_time;
 #[cfg(feature = "redis-cluster")]
 mod shards;
+mod socket;
 pub(in crate::store::redis) mod source;
 mod tune;

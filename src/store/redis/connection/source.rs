@@ -5,11 +5,13 @@ use std::time::Duration;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ProtocolVersion, RedisResult};
 
 use super::link::Link;
+use super::live::Shared;
 #[cfg(feature = "redis-cluster")]
 use super::nodes::Nodes;
 #[cfg(feature = "redis-sentinel")]
 use super::sentinels::Sentinels;
 use super::server_time::ServerTime;
+use super::socket;
 use super::tune::tuned_info;
 use crate::protocol::Timestamp;
 use crate::store::watch::board::Board;
@@ -33,8 +35,7 @@ pub(in crate::store::redis) enum Source {
 /// What a connection attempt has led to.
 pub(in crate::store::redis) struct Connected {
     pub(in crate::store::redis) link: Link,
-    /// The server at the other end, if it is one.
-    pub(in crate::store::redis) address: Option<ConnectionAddr>,
+    pub(in crate::store::redis) shared: Arc<Shared>,
 }
 
 impl Source {
@@ -79,7 +80,7 @@ impl Source {
                 #[cfg(feature = "redis-cluster")]
                 Self::Cluster(nodes) => {
                     let link = Link::Cluster(nodes.connect(within, time, board).await?);
-                    Ok(Connected { link, address: None })
+                    Ok(Connected { link, shared: Shared::new(None) })
                 }
             }
         };
@@ -134,13 +135,12 @@ async fn to_server(
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         info = info.set_redis_settings(settings);
     }
-    let address = Some(info.addr().clone());
-    let mut connection =
-        Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await?;
+    let shared = Shared::new(Some(info.addr().clone()));
+    let mut connection = socket::connect(info, config, Arc::downgrade(&shared)).await?;
     let sent = ServerTime::here();
     let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
     time.relearn(Timestamp::from_micros(seconds * 1_000_000 + micros), sent, None);
-    Ok(Connected { link: Link::Single(connection), address })
+    Ok(Connected { link: Link::Single(connection), shared })
 }
 
 impl fmt::Display for Source {
