@@ -56,6 +56,7 @@ impl<T> Supervised<T> {
         W: Future<Output = T> + Send + 'static,
     {
         let supervision = Supervision::default();
+        // Made where it will be: `Box::pin` makes it on the stack and copies it, and it is large.
         let work: Box<W> = Box::write(Box::new_uninit(), work(supervision.clone()));
         Self {
             work: Some(Box::into_pin(work)),
