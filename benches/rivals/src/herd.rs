@@ -88,8 +88,9 @@ async fn in_process() -> Rounds {
 async fn in_processes() -> Rounds {
     let store = Store::start(StoreKind::Redis).expect("Redis is a server");
     let rivalry = Rivalry { library: Library::TowerIdempotency, store: StoreKind::Redis };
-    let servers: Vec<Server> =
-        (0..PROCESSES).map(|_| Server::start(rivalry, Some(&store), &["--wait"])).collect();
+    let servers: Vec<Server> = (0..PROCESSES)
+        .map(|_| Server::start(rivalry, Some(&store), &["--wait".to_owned()]))
+        .collect();
     let clients = (0..HERD).map(|number| Client::connect(servers[number % PROCESSES].address));
     let mut clients = try_join_all(clients).await.expect("the servers listen");
     let question = Question::post("/slow", b"one");

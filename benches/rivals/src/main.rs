@@ -4,6 +4,7 @@
 mod bodies;
 mod check;
 mod client;
+mod commands;
 mod cpu;
 mod end_to_end;
 mod fixed_rate;
@@ -83,6 +84,9 @@ struct EndToEnd {
     /// Only these, as in the first column of the table.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Rivalry>,
+    /// Threads of a server that share its work, in a runtime of several; without this it has one.
+    #[arg(long)]
+    workers: Option<usize>,
     #[command(flatten)]
     output: Output,
 }

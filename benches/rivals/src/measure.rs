@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) rivalry: Rivalry,
     pub(crate) bytes: usize,
     pub(crate) seconds: f64,
+    /// Threads of the server in a runtime of several.
+    pub(crate) workers: Option<usize>,
 }
 
 impl Plan {

@@ -38,7 +38,10 @@ pub(crate) fn measure(options: &EndToEnd) {
     for round in 1..=options.rounds {
         for (bytes, connections) in LOADS {
             for &rivalry in &who {
-                let plan = Plan { round, rivalry, bytes, seconds: options.seconds };
+                if bytes != SMALL && !rivalry.mirrors() {
+                    continue;
+                }
+                let plan = Plan { round, rivalry, bytes, seconds: options.seconds, workers: None };
                 if let Err(why) = sample(plan, connections, &mut profiles) {
                     eprintln!("not measured: {rivalry} with {bytes} bytes: {why}");
                 }

@@ -106,7 +106,7 @@ const LEGEND: &str = "\
 Medians (and quartiles) over the rounds; ratios are of one round. `server µs` and `store µs` are \
 microseconds on a processor for each request, by the scheduler's statistics. `cap` is the bare \
 server's over this one's, with postgres-row that of the bare one which writes the same row. `beside ours` is this one's over that of tower-idempotency on the same store. \
-One server thread on one processor; the load generator and the store on another. A throughput with * \
+A server is on one processor, with one thread unless the title says otherwise; the load generator and the store on another. A throughput with * \
 is not the server's limit: it used less than 0.9 of its processor. Latencies are milliseconds in a \
 closed loop, which hides queueing. Before a server is measured, a request and its retry are checked: \
 status, one run, the same answer, its marker.\n";

@@ -47,7 +47,8 @@ pub(crate) fn rounds(options: &EndToEnd, bodies: &[usize], connections: &[usize]
         order.shuffle(&mut random);
         for &rivalry in &order {
             for &bytes in bodies {
-                let plan = Plan { round, rivalry, bytes, seconds: options.seconds };
+                let EndToEnd { seconds, workers, .. } = *options;
+                let plan = Plan { round, rivalry, bytes, seconds, workers };
                 results.of(plan, connections);
             }
         }
@@ -80,9 +81,10 @@ pub(crate) async fn prepared(
 impl Results {
     /// Starts a server and measures it with all these numbers of connections.
     fn of(&mut self, plan: Plan, connections: &[usize]) {
-        let Plan { rivalry, bytes, .. } = plan;
+        let Plan { rivalry, bytes, workers, .. } = plan;
         let store = Store::start(rivalry.store);
-        let server = Server::start(rivalry, store.as_ref(), &[]);
+        let workers = workers.map(|count| format!("--workers={count}"));
+        let server = Server::start(rivalry, store.as_ref(), workers.as_slice());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let work = async {
             let load = prepared(rivalry, &server, bytes).await?;

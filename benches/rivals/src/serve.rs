@@ -11,10 +11,11 @@ use bytes::Bytes;
 use clap::Args;
 use overhead::workload::ANSWER;
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 
 use crate::runs::Runs;
 use crate::subject::{Library, StoreKind};
-use crate::{herd, rows};
+use crate::{commands, herd, rows};
 
 #[derive(Args)]
 pub(crate) struct Serve {
@@ -27,12 +28,19 @@ pub(crate) struct Serve {
     /// Have others with the same key wait.
     #[arg(long)]
     wait: bool,
+    /// So many threads in a runtime of several, instead of a runtime of one.
+    #[arg(long)]
+    workers: Option<usize>,
 }
 
 impl Serve {
     pub(crate) fn run(self) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime").block_on(async {
+        let mut runtime = match self.workers {
+            None => Builder::new_current_thread(),
+            Some(_) => Builder::new_multi_thread(),
+        };
+        runtime.worker_threads(self.workers.unwrap_or(1)).enable_all();
+        let work = async {
             let router = self.router().await;
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
             let mut stdout = std::io::stdout();
@@ -43,7 +51,9 @@ impl Serve {
                 let _ = socket.set_nodelay(true);
             });
             axum::serve(listener, router).await.expect("it serves until it is killed");
-        });
+        };
+        let runtime = runtime.build().expect("a runtime");
+        runtime.block_on(work);
     }
 
     async fn router(&self) -> Router {
@@ -59,6 +69,9 @@ impl Serve {
                     return handlers(&runs, rows::alone(pool, runs.clone()));
                 }
                 handlers(&runs, rows::with_answer(runs.clone())).layer(rows::layer(&pool).await)
+            }
+            (StoreKind::Redis, Some(url)) if self.library == Library::Bare => {
+                handlers(&runs, commands::alone(url, runs.clone()).await)
             }
             (StoreKind::Redis, Some(url)) if self.wait => {
                 handlers(&runs, pay(runs.clone())).layer(herd::layer(url))

@@ -48,7 +48,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts a server on this store, if it is on any, with these flags.
-    pub(crate) fn start(rivalry: Rivalry, store: Option<&Store>, flags: &[&str]) -> Self {
+    pub(crate) fn start(rivalry: Rivalry, store: Option<&Store>, flags: &[String]) -> Self {
         let mut command = Command::new(env::current_exe().expect("a program has a path"));
         command.args(["serve", &rivalry.library.name(), "--store", &rivalry.store.name()]);
         if let Some(store) = store {

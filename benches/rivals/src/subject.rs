@@ -118,7 +118,7 @@ pub(crate) enum StoreKind {
     Redis,
     Valkey,
     Postgres,
-    /// The same, and the handler writes a row: in the transaction of its answer, where there is a
+    /// PostgreSQL, and the handler writes a row: in the transaction of its answer, where there is a
     /// layer.
     PostgresRow,
 }
@@ -141,11 +141,12 @@ impl Rivalry {
     pub(crate) const BARE: Self = on(Library::Bare, StoreKind::Memory);
 
     /// `axum-idempotent` needs a command that Redis has since 7.4 only, and Valkey since 9.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::BARE,
         on(Library::TowerIdempotency, StoreKind::Memory),
         on(Library::Idempotent, StoreKind::Memory),
         on(Library::AxumIdempotent, StoreKind::Memory),
+        on(Library::Bare, StoreKind::Redis),
         on(Library::TowerIdempotency, StoreKind::Redis),
         on(Library::Idempotent, StoreKind::Redis),
         on(Library::TowerIdempotency, StoreKind::Valkey),
@@ -155,6 +156,12 @@ impl Rivalry {
         on(Library::Bare, StoreKind::PostgresRow),
         on(Library::TowerIdempotency, StoreKind::PostgresRow),
     ];
+
+    /// Whether it does for a mirrored body what it does for a payment.
+    pub(crate) fn mirrors(self) -> bool {
+        self.store != StoreKind::PostgresRow
+            && (self.library != Library::Bare || self == Self::BARE)
+    }
 
     /// The server without a layer that does the same otherwise.
     pub(crate) fn bare(self) -> Self {
