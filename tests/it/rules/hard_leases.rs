@@ -115,8 +115,14 @@ async fn rule_26_outcomes_without_a_claim_do_not_crowd_out_cancellations(store: 
     }
     server.send(keyed("k")).await.is_refused(503, "store-unavailable");
     down.recover();
-    pause(1000).await;
-    assert_eq!(server.send(keyed("k")).await.status, 200, "it never ran, so it is free");
+    let mut retry = server.send(keyed("k")).await;
+    for _ in 0..100 {
+        if retry.status != 200 {
+            pause(50).await;
+            retry = server.send(keyed("k")).await;
+        }
+    }
+    assert_eq!(retry.status, 200, "it never ran, so it is free");
 }
 
 async fn rule_29_a_tombstone_keeps_what_the_settings_say(store: AnyStore) {
