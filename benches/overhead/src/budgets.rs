@@ -21,10 +21,10 @@ pub(crate) struct Budget {
 pub(crate) const ALL: [Budget; 7] = [
     budget(Workload::NotApplied, 300.0, 0.0),
     budget(Workload::NoKey, 2_027.0, 4.0),
-    budget(Workload::Fresh, 15_350.0, 17.0),
-    budget(Workload::Replay, 5_780.0, 2.0),
-    budget(Workload::Mismatch, 20_550.0, 24.0),
-    budget(Workload::Large(64 * 1024), 80_620.0, 19.0),
+    budget(Workload::Fresh, 15_360.0, 17.0),
+    budget(Workload::Replay, 5_840.0, 2.0),
+    budget(Workload::Mismatch, 18_770.0, 24.0),
+    budget(Workload::Large(64 * 1024), 80_740.0, 19.0),
     budget(Workload::Large(1024 * 1024), 1_064_000.0, 20.0),
 ];
 
