@@ -169,3 +169,21 @@ async fn rule_15_an_outcome_comes_at_once_however_often_its_key_was_freed_before
     assert_eq!(answer.await.expect("an answer"), StatusCode::CREATED);
     assert_eq!(clock.now(), 14_000);
 }
+
+#[tokio::test(start_paused = true)]
+async fn rule_22_a_claim_that_was_granted_too_late_and_cannot_be_renewed_is_given_back() {
+    let clock = VirtualClock::start();
+    let store = store(clock);
+    // Within the last twentieth of the lease, in which it is not known to be live.
+    store.fault(Operation::Begin, Fault::Delays(ms(960)));
+    store.fault(Operation::Renew, Fault::Fails(ErrorKind::Refused));
+    let policy = Policy::new().lease(ms(1000));
+    let layer = layer(&store, clock).policy(policy).store_timeout(ms(1000)).build();
+    let layer = layer.expect("valid");
+    let answer = send(&layer, "k", ms(0)).await.expect("an answer");
+    assert_eq!((answer, clock.now()), (StatusCode::SERVICE_UNAVAILABLE, 960));
+    store.recover();
+    tokio::time::sleep(ms(2000)).await;
+    let retry = send(&layer, "k", ms(0)).await.expect("an answer");
+    assert_eq!(retry, StatusCode::OK, "nobody has run under the claim");
+}
