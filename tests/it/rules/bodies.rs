@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -227,5 +228,23 @@ async fn rule_20_a_body_that_panics_when_it_is_dropped_is_settled() {
             let told = answer.headers().contains_key("idempotent-replayed");
             assert_eq!((answer.status().as_u16(), told), (500, replayed), "then: {rest:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn rule_20_what_comes_with_a_body_that_breaks_off_may_panic_when_it_is_dropped() {
+    let handler = service_fn(|_: Request<RequestBody<Body>>| async {
+        let broken = Body::from_stream(stream::iter([Err::<Bytes, _>("broken off")]));
+        let mut response = Response::new(broken);
+        let trap = Trap { text: Bytes::new(), rest: Poll::Pending };
+        response.extensions_mut().insert(Arc::new(trap));
+        Ok::<_, Infallible>(response)
+    });
+    let service = layer_with(&AnyStore::memory(), Policy::new()).layer(handler);
+    for replayed in [false, true] {
+        let answer = service.clone().oneshot(request(Some("k"), Body::empty()));
+        let answer = answer.await.expect("an answer");
+        let told = answer.headers().contains_key("idempotent-replayed");
+        assert_eq!((answer.status().as_u16(), told), (500, replayed));
     }
 }
