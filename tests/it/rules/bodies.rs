@@ -50,6 +50,28 @@ async fn a_handler_is_told_how_long_a_request_is_and_whether_it_is_empty() {
     }
 }
 
+/// A body of four octets with a trailer of nine.
+fn summed() -> impl http_body::Body<Data = Bytes, Error = Infallible> + Send {
+    let mut trailers = HeaderMap::new();
+    trailers.append("x-sum", HeaderValue::from_static("1234"));
+    Full::new(Bytes::from_static(b"four")).with_trailers(async { Some(Ok(trailers)) })
+}
+
+#[tokio::test]
+async fn a_handler_gets_the_trailers_of_a_request_and_no_length() {
+    let handler = service_fn(|request: Request<RequestBody<Body>>| async {
+        let length = request.body().size_hint().exact();
+        let body = request.into_body().collect().await.expect("a whole body");
+        let sum = body.trailers().map(|trailers| trailers["x-sum"].clone());
+        let text = format!("{length:?}, {sum:?}, {:?}", body.to_bytes());
+        Ok::<_, Infallible>(Response::new(Body::from(text)))
+    });
+    let layer = layer_with(&AnyStore::memory(), Policy::new());
+    let answer = layer.layer(handler).oneshot(request(Some("k"), Body::new(summed()))).await;
+    let body = answer.expect("an answer").into_body().collect().await.expect("a whole body");
+    assert_eq!(body.to_bytes(), "None, Some(\"1234\"), b\"four\"");
+}
+
 /// A body that says how much more of it there is, at least and at most.
 struct Sized(Vec<&'static str>, (u64, u64));
 
@@ -106,10 +128,7 @@ async fn a_response_that_is_kept_is_whole_and_one_without_a_key_the_handlers_own
 /// Whether a response of four octets with a trailer of nine is kept within this limit.
 async fn is_kept(limit: usize) -> bool {
     let handler = service_fn(|_: Request<RequestBody<Body>>| async {
-        let mut trailers = HeaderMap::new();
-        trailers.append("x-sum", HeaderValue::from_static("1234"));
-        let body = Full::new(Bytes::from_static(b"four"));
-        Ok::<_, Infallible>(Response::new(body.with_trailers(async { Some(Ok(trailers)) })))
+        Ok::<_, Infallible>(Response::new(summed()))
     });
     let layer = layer_with(&AnyStore::memory(), Policy::new().response_limit(limit));
     let service = layer.layer(handler);
