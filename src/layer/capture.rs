@@ -37,12 +37,11 @@ pub(super) enum Sorted<B> {
 /// A response whose body may fit into a record.
 pub(super) struct Unread<B> {
     head: Parts,
-    /// What has not been read of it; nothing, once it has come to its end or broken off.
+    /// What has not been read of it; nothing, once it has come to its end.
     rest: Option<Pin<Box<B>>>,
     frames: Frames,
     /// Bytes that were read, with trailers.
     size: usize,
-    pub(super) is_broken: bool,
 }
 
 /// Decides by the head of a handler's response what a record keeps of it.
@@ -90,7 +89,7 @@ where
         return Sorted::Captured(conclusion, response);
     }
     let (rest, frames) = (Some(Box::pin(body)), Frames::default());
-    Sorted::Unread(Unread { head, rest, frames, size: 0, is_broken: false })
+    Sorted::Unread(Unread { head, rest, frames, size: 0 })
 }
 
 /// What the first client gets of a response of which the record keeps only a tombstone.
@@ -106,15 +105,13 @@ fn not_kept<B>(
 
 impl<B: Body<Data = Bytes>> Unread<B> {
     /// Reads the body, as far as it is within the limits.
-    pub(super) async fn read(&mut self, policy: &Policy) {
+    pub(super) async fn read(&mut self, policy: &Policy) -> Result<(), BrokenBody> {
         let reading = poll_fn(|context| self.poll(context, policy.response_limit));
-        match within(policy.buffer_time, reading).await.unwrap_or(Ok(false)) {
-            Ok(false) => return,
-            Ok(true) => {}
-            Err(BrokenBody) => self.is_broken = true,
+        if within(policy.buffer_time, reading).await.unwrap_or(Ok(false))? {
+            // Dropped here, where it may panic.
+            self.rest = None;
         }
-        // Dropped here, where it may panic.
-        self.rest = None;
+        Ok(())
     }
 
     /// Whether that was all of it.

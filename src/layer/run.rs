@@ -10,7 +10,7 @@ use tower::Service;
 use tracing::Instrument as _;
 
 use super::arrived::{Arrived, Ready};
-use super::body::{RequestBody, ResponseBody, Whole};
+use super::body::{BrokenBody, RequestBody, ResponseBody, Whole};
 use super::capture::{Sorted, sort};
 use super::headers::STATUS;
 use super::policy::Policy;
@@ -65,8 +65,11 @@ where
                 called = true;
                 let Ok(response) = call(ready, held).await else { return };
                 answered = Ok(sort(response, held, &policy, &shared.marker));
-                if let Ok(Sorted::Unread(unread)) = &mut answered {
-                    unread.read(&policy).await;
+                if let Ok(Sorted::Unread(unread)) = &mut answered
+                    && let Err(BrokenBody) = unread.read(&policy).await
+                {
+                    // Dropped here, where it may panic.
+                    answered = Ok(Sorted::Failed);
                 }
             };
             let mut work = pin!(Some(work.instrument(span)));
@@ -125,12 +128,12 @@ where
     match ran {
         Run::Finished(()) => match answered {
             Ok(Sorted::Captured(conclusion, response)) => return (conclusion, Ok(response)),
-            Ok(Sorted::Unread(unread)) if !unread.is_broken => {
+            Ok(Sorted::Unread(unread)) => {
                 let (conclusion, response) = unread.capture(policy, &shared.marker);
                 return (conclusion, Ok(response));
             }
             Err(error) => return (Conclusion::Free(Ran::No), Err(error)),
-            Ok(_) => {}
+            Ok(Sorted::Again | Sorted::Failed) => {}
         },
         Run::Panicked => tracing::error!("the handler panicked"),
         Run::Stopped => tracing::error!("the handler exceeded max_run"),

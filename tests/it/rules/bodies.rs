@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -47,6 +48,28 @@ async fn a_handler_is_told_how_long_a_request_is_and_whether_it_is_empty() {
         assert_eq!(told(key, Body::empty()).await, (true, Some(0), text.clone()));
         assert_eq!(told(key, Body::from("four")).await, (false, Some(4), text));
     }
+}
+
+/// A body of four octets with a trailer of nine.
+fn summed() -> impl http_body::Body<Data = Bytes, Error = Infallible> + Send {
+    let mut trailers = HeaderMap::new();
+    trailers.append("x-sum", HeaderValue::from_static("1234"));
+    Full::new(Bytes::from_static(b"four")).with_trailers(async { Some(Ok(trailers)) })
+}
+
+#[tokio::test]
+async fn a_handler_gets_the_trailers_of_a_request_and_no_length() {
+    let handler = service_fn(|request: Request<RequestBody<Body>>| async {
+        let length = request.body().size_hint().exact();
+        let body = request.into_body().collect().await.expect("a whole body");
+        let sum = body.trailers().map(|trailers| trailers["x-sum"].clone());
+        let text = format!("{length:?}, {sum:?}, {:?}", body.to_bytes());
+        Ok::<_, Infallible>(Response::new(Body::from(text)))
+    });
+    let layer = layer_with(&AnyStore::memory(), Policy::new());
+    let answer = layer.layer(handler).oneshot(request(Some("k"), Body::new(summed()))).await;
+    let body = answer.expect("an answer").into_body().collect().await.expect("a whole body");
+    assert_eq!(body.to_bytes(), "None, Some(\"1234\"), b\"four\"");
 }
 
 /// A body that says how much more of it there is, at least and at most.
@@ -105,10 +128,7 @@ async fn a_response_that_is_kept_is_whole_and_one_without_a_key_the_handlers_own
 /// Whether a response of four octets with a trailer of nine is kept within this limit.
 async fn is_kept(limit: usize) -> bool {
     let handler = service_fn(|_: Request<RequestBody<Body>>| async {
-        let mut trailers = HeaderMap::new();
-        trailers.append("x-sum", HeaderValue::from_static("1234"));
-        let body = Full::new(Bytes::from_static(b"four"));
-        Ok::<_, Infallible>(Response::new(body.with_trailers(async { Some(Ok(trailers)) })))
+        Ok::<_, Infallible>(Response::new(summed()))
     });
     let layer = layer_with(&AnyStore::memory(), Policy::new().response_limit(limit));
     let service = layer.layer(handler);
@@ -188,21 +208,21 @@ async fn rule_33_a_replay_says_how_long_it_is_unless_trailers_follow() {
 /// A body that panics when it is dropped.
 struct Trap {
     text: Bytes,
-    ends: bool,
+    /// The error that comes then, or the end, or nothing any more.
+    rest: Poll<Option<&'static str>>,
 }
 
 impl http_body::Body for Trap {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = &'static str;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match std::mem::take(&mut self.text) {
             text if !text.is_empty() => Poll::Ready(Some(Ok(Frame::data(text)))),
-            _ if self.ends => Poll::Ready(None),
-            _ => Poll::Pending,
+            _ => self.rest.map(|end| end.map(Err)),
         }
     }
 }
@@ -215,9 +235,9 @@ impl Drop for Trap {
 
 #[tokio::test]
 async fn rule_20_a_body_that_panics_when_it_is_dropped_is_settled() {
-    for ends in [true, false] {
+    for rest in [Poll::Ready(None), Poll::Ready(Some("broken off")), Poll::Pending] {
         let handler = service_fn(move |_: Request<RequestBody<Body>>| async move {
-            Ok::<_, Infallible>(Response::new(Trap { text: Bytes::from_static(b"text"), ends }))
+            Ok::<_, Infallible>(Response::new(Trap { text: Bytes::from_static(b"text"), rest }))
         });
         let policy = Policy::new().max_run(Duration::from_millis(100));
         let service = layer_with(&AnyStore::memory(), policy).layer(handler);
@@ -225,7 +245,25 @@ async fn rule_20_a_body_that_panics_when_it_is_dropped_is_settled() {
         for replayed in [false, true] {
             let answer = ask().await.expect("an answer");
             let told = answer.headers().contains_key("idempotent-replayed");
-            assert_eq!((answer.status().as_u16(), told), (500, replayed), "ends: {ends}");
+            assert_eq!((answer.status().as_u16(), told), (500, replayed), "then: {rest:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn rule_20_what_comes_with_a_body_that_breaks_off_may_panic_when_it_is_dropped() {
+    let handler = service_fn(|_: Request<RequestBody<Body>>| async {
+        let broken = Body::from_stream(stream::iter([Err::<Bytes, _>("broken off")]));
+        let mut response = Response::new(broken);
+        let trap = Trap { text: Bytes::new(), rest: Poll::Pending };
+        response.extensions_mut().insert(Arc::new(trap));
+        Ok::<_, Infallible>(response)
+    });
+    let service = layer_with(&AnyStore::memory(), Policy::new()).layer(handler);
+    for replayed in [false, true] {
+        let answer = service.clone().oneshot(request(Some("k"), Body::empty()));
+        let answer = answer.await.expect("an answer");
+        let told = answer.headers().contains_key("idempotent-replayed");
+        assert_eq!((answer.status().as_u16(), told), (500, replayed));
     }
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_idempotency::layer::RequestBody;
 use tower_idempotency::store::{ErrorKind, Operation};
-use tower_idempotency::{IdempotencyLayer, InFlight, Policy};
+use tower_idempotency::{IdempotencyLayer, InFlight, Policy, StoreFailure};
 
 use crate::support::attempt::{attempt_of, response};
 use crate::support::faulty_store::{Fault, FaultyStore};
@@ -168,4 +168,32 @@ async fn rule_15_an_outcome_comes_at_once_however_often_its_key_was_freed_before
     inner.completed(&claim, &response(201, "another's")).await;
     assert_eq!(answer.await.expect("an answer"), StatusCode::CREATED);
     assert_eq!(clock.now(), 14_000);
+}
+
+/// The answer to a request whose claim is granted too late and cannot be renewed, and to its retry.
+async fn granted_too_late(policy: Policy) -> [StatusCode; 2] {
+    let clock = VirtualClock::start();
+    let store = store(clock);
+    // Within the last twentieth of the lease, in which it is not known to be live.
+    store.fault(Operation::Begin, Fault::Delays(ms(960)));
+    store.fault(Operation::Renew, Fault::Fails(ErrorKind::Refused));
+    let builder = layer(&store, clock).policy(policy.lease(ms(1000)));
+    let layer = builder.store_timeout(ms(1000)).build().expect("valid");
+    let answer = send(&layer, "k", ms(0)).await.expect("an answer");
+    assert_eq!(clock.now(), 960);
+    store.recover();
+    tokio::time::sleep(ms(2000)).await;
+    [answer, send(&layer, "k", ms(0)).await.expect("an answer")]
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_22_a_claim_that_was_granted_too_late_and_cannot_be_renewed_is_given_back() {
+    let answers = granted_too_late(Policy::new()).await;
+    assert_eq!(answers, [StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_26_a_claim_that_was_granted_too_late_runs_all_the_same_where_a_policy_says_so() {
+    let policy = Policy::new().store_failure(StoreFailure::RunUnprotected);
+    assert_eq!(granted_too_late(policy).await, [StatusCode::OK, StatusCode::OK]);
 }

@@ -74,6 +74,7 @@ async fn rule_23_a_rerun_is_not_freed_while_a_lost_copy_of_begin_can_land() {
     assert_eq!(after_a_lost_reply(&store, &layer).await, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(store.calls(Operation::Release), 0);
     assert!(!calls(&store, Operation::Release, clock, 5000).await.is_empty(), "later it is");
+    assert_eq!(store.calls(Operation::Renew), 0, "it was granted in time");
 }
 
 #[tokio::test(start_paused = true)]
