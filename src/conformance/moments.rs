@@ -8,7 +8,8 @@ use crate::store::Seen;
 /// Redis tells by the millisecond when a record ends, and what time it is only a moment later.
 const BLUR: Duration = Duration::from_millis(20);
 
-/// A cache counts from the moment at which it asked, so what it gives may seem a little older.
+/// A cache counts from the moment at which it asked, so what it gives may seem a little older; a store that
+/// has not asked its server for the time tells it by what it knows of that clock, a little younger.
 const ASKING: Duration = Duration::from_secs(1);
 
 /// The same slot before and after a call.
@@ -42,9 +43,9 @@ impl Moments {
         }
     }
 
-    fn since(&self, moment: Timestamp, age: Duration, more: Duration) -> bool {
+    fn since(&self, moment: Timestamp, age: Duration, blur: Duration) -> bool {
         let (least, most) = (self.before.now.since(moment), self.after.now.since(moment));
-        (least..=most + more).contains(&age)
+        (least.saturating_sub(blur)..=most + blur).contains(&age)
     }
 
     /// What changes nothing leaves the record as it was.

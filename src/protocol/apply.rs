@@ -97,7 +97,7 @@ pub enum Found {
     Completed {
         /// What to replay.
         outcome: Outcome,
-        /// How long ago it was stored.
+        /// How long ago it was stored. A store may tell up to a second more or less: nothing is decided by it.
         age: Duration,
     },
 }

@@ -34,7 +34,7 @@ pub const REDIS: Precision = Precision {
     drift: DRIFT,
     expiry: 3000,
     stored: 2_000_000,
-    younger: 250_000,
+    younger: 1_000_000,
     looks: false,
     ..MEMORY
 };
